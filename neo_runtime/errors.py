@@ -1,0 +1,123 @@
+"""Every error that a caller may meet, in one tree.
+
+NeoError
+├── InvalidRequestError      the request itself is wrong; names the fields      INVALID_ARGUMENT
+│   └── PromptTooLongError   the prompt does not fit the context                OUT_OF_RANGE
+├── NotFoundError            item, model or catalog that is not there           NOT_FOUND
+├── NoEligibleItemError      the constraints leave nothing (unary calls)        FAILED_PRECONDITION
+├── OverloadedError          no room now; try again later                       RESOURCE_EXHAUSTED
+├── SlowClientError          the client does not read its stream                RESOURCE_EXHAUSTED
+├── UnavailableError         draining or not loaded yet; try elsewhere          UNAVAILABLE
+├── EventError               an item event that must not be applied             (dead letter)
+└── StartupError             a worker or command cannot start                   (exit code 1, one line)
+    ├── CatalogError         the catalog's files are missing, broken or in use
+    ├── MismatchError        model, codebooks and catalog do not belong together
+    └── ModelError           the model folder is missing or incomplete
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class NeoError(Exception):
+    """Base of all. `reason` is stable and meant for programs, the message for people."""
+
+    reason = "INTERNAL"
+
+    def __init__(self, message: str, *, reason: str | None = None, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        if reason is not None:
+            self.reason = reason
+        self.metadata: dict[str, str] = dict(metadata or {})
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One wrong field: its path in the request, and what it must be."""
+
+    field: str
+    description: str
+
+
+class InvalidRequestError(NeoError):
+    """The request is wrong; sending it again does not help."""
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, violations: list[FieldViolation], *, reason: str | None = None) -> None:
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations), reason=reason)
+        self.violations = violations
+
+
+class PromptTooLongError(InvalidRequestError):
+    """The prompt and the answer do not fit the model's context."""
+
+    reason = "PROMPT_TOO_LONG"
+
+
+class NotFoundError(NeoError):
+    """Something that the request names does not exist."""
+
+    reason = "NOT_FOUND"
+
+    def __init__(self, kind: str, name: str, *, field: str = "", reason: str | None = None) -> None:
+        super().__init__(f"{kind} {name!r} not found", reason=reason or f"{kind.upper()}_NOT_FOUND")
+        self.kind, self.name, self.field = kind, name, field
+
+
+class NoEligibleItemError(NeoError):
+    """The constraints leave no item to answer with."""
+
+    reason = "NO_ELIGIBLE_ITEM"
+
+
+class OverloadedError(NeoError):
+    """The worker's queue is full."""
+
+    reason = "QUEUE_FULL"
+    retry_after_s = 1.0
+
+
+class SlowClientError(NeoError):
+    """The client let its stream fill up; the answer was stopped."""
+
+    reason = "SLOW_CLIENT"
+
+
+class UnavailableError(NeoError):
+    """This worker cannot answer now; another one may."""
+
+    reason = "DRAINING"
+    retry_after_s = 1.0
+
+
+class EventError(NeoError):
+    """An item event that cannot be applied. It becomes a dead letter with this reason."""
+
+    reason = "INVALID_EVENT"
+
+
+class StartupError(NeoError):
+    """A process cannot start. Operator action: do what the message says, then start again."""
+
+    reason = "STARTUP_FAILED"
+
+
+class CatalogError(StartupError):
+    """The catalog's files are missing, damaged, of another version, or held by another writer."""
+
+    reason = "CATALOG_UNUSABLE"
+
+
+class MismatchError(StartupError):
+    """Model, codebooks and catalog carry different fingerprints. Operator action: use the three that were made together."""
+
+    reason = "CODEBOOK_MISMATCH"
+
+
+class ModelError(StartupError):
+    """The model folder is missing or incomplete."""
+
+    reason = "MODEL_UNUSABLE"

@@ -1,0 +1,1 @@
+"""Generated from protos/neo_runtime/v1; `make proto` writes it, nobody edits it."""
