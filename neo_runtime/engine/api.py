@@ -1,0 +1,181 @@
+"""What a front end asks of a decode engine, and what comes back: typed messages, no gRPC, no torch.
+
+The engine runs on its own thread (later: its own process). A sink is called on that thread, in order, and never after
+its last event, which is `Finished`, `RankedList` or a `NeoError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from neo_runtime.errors import NeoError
+from neo_runtime.prompt.message import Prompt
+from neo_runtime.types import ItemKey
+
+
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """Which items may be emitted. Empty `item_types`: every type; `allow` None: every item."""
+
+    item_types: tuple[str, ...] = ()
+    allow: frozenset[ItemKey] | None = None
+    deny: frozenset[ItemKey] = frozenset()
+    exclude_history: bool = True
+
+
+class OutputFormat(Enum):
+    """What an answer may hold."""
+
+    MIXED = "mixed"
+    ITEMS_ONLY = "items"
+    TEXT_ONLY = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How tokens are chosen. Temperature 0 is greedy; inside a span, `beam_width` beams, or one code at a time if 1."""
+
+    max_output_tokens: int = 256
+    max_items: int = 16
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    stop_sequences: tuple[str, ...] = ()
+    beam_width: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateWork:
+    """One mixed stream."""
+
+    prompt: Prompt
+    history: tuple[ItemKey, ...] = ()
+    constraints: Constraints = field(default_factory=Constraints)
+    decoding: Decoding = field(default_factory=Decoding)
+    format: OutputFormat = OutputFormat.MIXED
+    alternatives: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RankWork:
+    """One ranked list of up to `max_results` tuples."""
+
+    prompt: Prompt
+    history: tuple[ItemKey, ...] = ()
+    constraints: Constraints = field(default_factory=Constraints)
+    max_results: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One code tuple with the items on it, best first, and its log-probability under the engine's normalisation."""
+
+    item_type: str
+    codes: tuple[int, ...]
+    item_ids: tuple[str, ...]
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens and seconds of one request."""
+
+    prompt_tokens: int
+    text_tokens: int
+    sid_tokens: int
+    queue_time_s: float
+    prefill_time_s: float
+    decode_time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The prompt is accepted; sent before the first token is computed."""
+
+    generation: int
+    unknown_history: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextChunk:
+    """Text that no later token changes."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A closed span: the chosen tuple first, then the alternatives. All valid in `generation`."""
+
+    index: int
+    ranked: tuple[Ranked, ...]
+    generation: int
+
+
+class FinishReason(Enum):
+    """Why a stream ended."""
+
+    END_OF_SEQUENCE = "end_of_sequence"
+    STOP_SEQUENCE = "stop_sequence"
+    MAX_TOKENS = "max_tokens"
+    MAX_ITEMS = "max_items"
+    NO_ELIGIBLE_ITEM = "no_eligible_item"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A stream's last event."""
+
+    reason: FinishReason
+    usage: Usage
+    stop_sequence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RankedList:
+    """A ranked request's only event, best first; fewer than asked for where fewer are eligible."""
+
+    ranked: tuple[Ranked, ...]
+    generation: int
+    unknown_history: int
+    usage: Usage
+
+
+EngineEvent = Started | TextChunk | Span | Finished | RankedList
+Sink = Callable[[EngineEvent | NeoError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """What one request may ask for."""
+
+    max_context_tokens: int
+    max_beam_width: int
+    max_output_tokens: int
+    max_items: int
+
+
+class Engine(Protocol):
+    """Decodes requests against the live catalog."""
+
+    @property
+    def limits(self) -> EngineLimits: ...
+
+    @property
+    def running(self) -> int: ...
+
+    @property
+    def queued(self) -> int: ...
+
+    def submit(self, work: GenerateWork | RankWork, sink: Sink) -> int:
+        """Queue the request and return its number. OverloadedError where the queue is full, UnavailableError
+        where the engine is stopping. Everything else reaches the sink."""
+        ...
+
+    def cancel(self, request: int) -> None:
+        """Forget the request: its memory is free within a step, its sink is not called again. Unknown: no-op."""
+        ...
