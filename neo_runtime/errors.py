@@ -112,7 +112,7 @@ class CatalogError(StartupError):
 
 
 class MismatchError(StartupError):
-    """Model, codebooks and catalog carry different fingerprints. Operator action: use the three that were made together."""
+    """Model, codebooks and catalog differ in fingerprint. Operator action: use the three that were made together."""
 
     reason = "CODEBOOK_MISMATCH"
 

@@ -1,0 +1,7 @@
+"""The constraint trie: level arrays over the catalog's SIDs, one immutable view per generation. numpy only."""
+
+from neo_runtime.trie.live import Children, LiveTrie, Nodes
+from neo_runtime.trie.segment import Segment
+from neo_runtime.trie.view import RestrictedView, TrieView, TypeView
+
+__all__ = ["Children", "LiveTrie", "Nodes", "RestrictedView", "Segment", "TrieView", "TypeView"]

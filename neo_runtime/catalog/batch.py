@@ -1,0 +1,195 @@
+"""Apply events inside one write transaction: the rules of what an event does to an item, its SID and the log.
+
+Everything that a batch changes is in `Batch` and its transaction; nothing is visible before the commit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from neo_runtime.catalog.encode import Encoded
+from neo_runtime.catalog.item import Delete, Event, ItemRecord, RawRecord, Rejected, Upsert
+from neo_runtime.catalog.records import Assignment, DeadLetter, Outgoing, TypeStats
+from neo_runtime.catalog.store import Bearers, Transaction
+from neo_runtime.errors import EventError
+from neo_runtime.sid.assign import CollisionPolicy, nearest_free
+from neo_runtime.sid.codebook import Codebook
+from neo_runtime.types import ItemKey
+
+KEPT_DEAD_LETTERS = 10_000  # the newest; older ones stay counted
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a batch did. `generation` is the newest one, moved by this batch or not."""
+
+    generation: int
+    upserted: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    stale: int = 0
+    unknown_deletes: int = 0
+    replayed: int = 0
+    dead_letters: int = 0
+
+
+class Batch:
+    """One batch in one transaction. Call `apply` in log order, then `finish` once."""
+
+    def __init__(
+        self, txn: Transaction, codebooks: Mapping[str, Codebook], policy: CollisionPolicy, *, publish: bool
+    ) -> None:
+        self._txn, self._codebooks, self._policy, self._publish = txn, codebooks, policy, publish
+        self._state = txn.state()
+        self._next_generation = self._state.generation + 1
+        self._leaves: dict[str, dict[int, list[str]]] = {}
+        self._counts: dict[str, int] = {}
+        self._records_changed = False
+
+    def apply(self, event: Event, encoded: Encoded | EventError | None) -> None:
+        """One event; an EventError, met before or here, makes it a dead letter."""
+        position = event.source.position
+        if position.offset < self._txn.offset(position.topic, position.partition):
+            self._count("replayed")
+        elif isinstance(event, Rejected):
+            self._refuse(event.source, event.reason, event.message)
+        elif isinstance(encoded, EventError):
+            self._refuse(event.source, encoded.reason, str(encoded))
+        elif isinstance(event, Delete):
+            self._delete(event)
+        else:
+            assert encoded is not None
+            try:
+                self._upsert(event, encoded)
+            except EventError as error:
+                self._refuse(event.source, error.reason, str(error))
+
+    def finish(self, positions: Mapping[tuple[str, int], int]) -> Applied:
+        """Write log, offsets and state; the caller commits."""
+        for (topic, partition), offset in positions.items():
+            self._txn.put_offset(topic, partition, max(offset, self._txn.offset(topic, partition)))
+        if self._records_changed:
+            self._state.generation = self._next_generation
+            self._state.commit_time_us = time.time_ns() // 1000
+            entry = {item_type: list(leaves.items()) for item_type, leaves in self._leaves.items()}
+            self._txn.put_log(self._next_generation, entry)
+        if self._counts:
+            self._txn.put_state(self._state)
+        return Applied(self._state.generation, **self._counts)
+
+    def _count(self, name: str) -> None:
+        self._counts[name] = self._counts.get(name, 0) + 1
+        self._state.count(name)
+
+    def _upsert(self, event: Upsert, encoded: Encoded) -> None:
+        record = self._txn.item(event.key)
+        if record and event.event_time_us < record.event_time_us:
+            self._count("stale")
+            return
+        live = record if record and not record.deleted else None
+        sid, path, error = self._place(event.key, live, encoded)
+        new = ItemRecord(
+            event.title, event.description, dict(event.attributes), event.popularity, event.event_time_us, False,
+            sid, path, error, encoded.content_hash, *event.source.position,
+        )  # fmt: skip
+        if live and _same_content(live, new):
+            self._count("unchanged")
+        else:
+            self._count("upserted")
+        self._txn.put_item(event.key, new)
+        self._records_changed = True
+        if live and live.sid_key == sid and live.popularity == event.popularity:
+            return
+        if live:
+            self._unbear(event.key, live)
+        bearers = self._txn.bearers(event.key.type, sid)
+        self._set_bearers(event.key.type, sid, bearers, [*bearers, (event.popularity, event.key.id)])
+        if not live or live.sid_key != sid:
+            self._assign(event.key, sid, event.event_time_us, error)
+
+    def _place(self, key: ItemKey, live: ItemRecord | None, encoded: Encoded) -> tuple[int, int, float]:
+        """SID, path and error of an item: kept as long as its content quantizes alike."""
+        quantized = encoded.quantized
+        if quantized is None:
+            assert live is not None
+            return live.sid_key, live.path_key, live.quantization_error
+        path, error = quantized.path_key, quantized.error
+        if live and live.path_key == path:
+            return live.sid_key, path, error
+        if self._policy is not CollisionPolicy.NEAREST_FREE:
+            return path, path, error
+
+        def is_free(sid: int) -> bool:
+            return all(item_id == key.id for _, item_id in self._txn.bearers(key.type, sid))
+
+        return nearest_free(self._codebooks[key.type], quantized.embedding, is_free), path, error
+
+    def _delete(self, event: Delete) -> None:
+        record = self._txn.item(event.key)
+        if record is None and (event.is_tombstone or event.key.type not in self._codebooks):
+            self._count("unknown_deletes")
+            return
+        if record and event.event_time_us < record.event_time_us and not event.is_tombstone:
+            self._count("stale")
+            return
+        moment = max(event.event_time_us, record.event_time_us if record else 0)
+        if record is None:  # remembered, so that an older upsert on its way stays out
+            record = ItemRecord("", "", {}, 0.0, moment, True, 0, 0, 0.0, b"", *event.source.position)
+            self._count("unknown_deletes")
+        elif record.deleted:
+            self._count("unchanged")
+        else:
+            self._unbear(event.key, record)
+            self._assign(event.key, None, moment, 0.0)
+            self._count("deleted")
+        topic, partition, offset = event.source.position
+        gone = ItemRecord(
+            record.title, record.description, record.attributes, record.popularity, moment, True,
+            record.sid_key, record.path_key, record.quantization_error, record.content_hash, topic, partition, offset,
+        )  # fmt: skip
+        self._txn.put_item(event.key, gone)
+        self._records_changed = True
+
+    def _unbear(self, key: ItemKey, record: ItemRecord) -> None:
+        bearers = self._txn.bearers(key.type, record.sid_key)
+        self._set_bearers(key.type, record.sid_key, bearers, [b for b in bearers if b[1] != key.id])
+
+    def _set_bearers(self, item_type: str, sid: int, old: Bearers, new: Bearers) -> None:
+        new = sorted(new, key=lambda bearer: (-bearer[0], bearer[1]))
+        self._txn.put_bearers(item_type, sid, new)
+        ids = [item_id for _, item_id in new]
+        self._leaves.setdefault(item_type, {})[sid] = ids[:1] if self._policy is CollisionPolicy.CANONICAL else ids
+        stats = self._state.stats.setdefault(item_type, TypeStats())
+        stats.items += len(new) - len(old)
+        stats.sids += bool(new) - bool(old)
+        stats.colliding += (len(new) > 1) * len(new) - (len(old) > 1) * len(old)
+
+    def _assign(self, key: ItemKey, sid: int | None, event_time_us: int, error: float) -> None:
+        if self._publish:
+            codes = () if sid is None else self._codebooks[key.type].space.unpack_one(sid)
+            self._send(Assignment(key.type, key.id, codes, event_time_us, error, self._next_generation))
+
+    def _refuse(self, source: RawRecord, reason: str, message: str) -> None:
+        letter = DeadLetter(
+            *source.position, source.key, source.value, list(source.headers), reason, message, time.time_ns() // 1000
+        )
+        number = self._state.dead_letters
+        self._txn.put_dead_letter(number, letter)
+        if number >= KEPT_DEAD_LETTERS:
+            self._txn.remove_dead_letter(number - KEPT_DEAD_LETTERS)
+        self._state.dead_letters += 1
+        self._state.count(f"dead_letters.{reason}")
+        self._count("dead_letters")
+        if self._publish:
+            self._send(letter)
+
+    def _send(self, outgoing: Outgoing) -> None:
+        self._txn.put_outgoing(self._state.outgoing, outgoing)
+        self._state.outgoing += 1
+
+
+def _same_content(old: ItemRecord, new: ItemRecord) -> bool:
+    fields = ("title", "description", "attributes", "popularity", "sid_key", "content_hash")
+    return all(getattr(old, name) == getattr(new, name) for name in fields)

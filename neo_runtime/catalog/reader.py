@@ -1,0 +1,111 @@
+"""Follow a catalog: the newest TrieView, and items as of exactly that view. Thread-safe; holds no transaction."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from neo_runtime.catalog.item import ItemRecord
+from neo_runtime.catalog.records import Description, State
+from neo_runtime.catalog.store import LogEntry, Store, Transaction
+from neo_runtime.sid.space import SidSpace
+from neo_runtime.trie import Segment, TrieView, TypeView
+from neo_runtime.types import ItemKey
+
+# A reader whose deltas outgrow this takes the writer's newer base, if there is one.
+_REBASE_LEAVES = 4_096
+_OPEN_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A view, and the packed SIDs that live items have in it. Items that it does not hold are left out."""
+
+    view: TrieView
+    sids: Mapping[ItemKey, int]
+
+
+class CatalogReader:
+    """`spaces` come from the codebooks: a catalog is not readable without knowing what its codes mean."""
+
+    def __init__(self, store: Store, spaces: Mapping[str, SidSpace]) -> None:
+        self.store = store
+        self._lock = threading.Lock()
+        self._spaces = dict(spaces)
+        self._base_generation = 0
+        self._view = TrieView(0, {name: TypeView.empty(space) for name, space in self._spaces.items()})
+        with store.read() as txn:
+            self.description: Description = txn.description()
+        self.view()
+
+    def view(self) -> TrieView:
+        """The newest committed generation."""
+        return self.pin(()).view
+
+    def pin(self, keys: Collection[ItemKey]) -> Pinned:
+        """The newest view, and the SIDs of `keys` in the same generation."""
+        for attempt in range(_OPEN_TRIES):
+            try:
+                with self._lock, self.store.read() as txn:
+                    self._catch_up(txn)
+                    records = {key: txn.item(key) for key in keys}
+                    sids = {key: record.sid_key for key, record in records.items() if record and not record.deleted}
+                    return Pinned(self._view, sids)
+            except FileNotFoundError:  # the writer replaced the base between our reading its name and opening it
+                if attempt == _OPEN_TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _catch_up(self, txn: Transaction) -> None:
+        generation = txn.state().generation
+        if generation == self._view.generation:
+            return
+        base = txn.base()
+        grown = sum(len(view.delta) for view in self._view.types.values()) > _REBASE_LEAVES
+        if base and base.generation > self._base_generation and (grown or base.generation > self._view.generation):
+            folder = self.store.path / "segments"
+            types = {name: TypeView.of_base(Segment.load(folder / file)) for name, file in base.files.items()}
+            self._view, self._base_generation = TrieView(base.generation, types), base.generation
+        entries = list(txn.log_after(self._view.generation))
+        if entries:
+            self._view = self._view.apply(generation, _merged(entries))
+        assert self._view.generation == generation, "the log does not reach the state's generation"
+
+    def adopt(self, base: TrieView, generation: int) -> None:
+        """The writer's way to its own new base, without reading back what it just wrote."""
+        with self._lock:
+            assert base.generation == self._view.generation
+            self._view, self._base_generation = base, generation
+
+    def item(self, key: ItemKey) -> ItemRecord | None:
+        """The newest record, deleted or not; None where the item was never seen."""
+        with self.store.read() as txn:
+            return txn.item(key)
+
+    def items(self, keys: Collection[ItemKey]) -> dict[ItemKey, ItemRecord]:
+        """Those of `keys` that have a record."""
+        with self.store.read() as txn:
+            return {key: record for key in keys if (record := txn.item(key))}
+
+    def state(self) -> State:
+        with self.store.read() as txn:
+            return txn.state()
+
+    def offsets(self) -> dict[tuple[str, int], int]:
+        with self.store.read() as txn:
+            return txn.offsets()
+
+    @property
+    def snapshot(self) -> str:
+        """Resolved name of what generations are counted in."""
+        return f"catalogs/{self.description.name}/live-{self.description.catalog_id}"
+
+
+def _merged(entries: list[tuple[int, LogEntry]]) -> dict[str, dict[int, tuple[str, ...]]]:
+    """The last word on every SID."""
+    changes: dict[str, dict[int, tuple[str, ...]]] = {}
+    for _, entry in entries:
+        for item_type, leaves in entry.items():
+            changes.setdefault(item_type, {}).update((sid, tuple(ids)) for sid, ids in leaves)
+    return changes

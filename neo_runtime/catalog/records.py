@@ -1,0 +1,89 @@
+"""What the catalog's tables hold beside the items, as typed msgpack values."""
+
+from __future__ import annotations
+
+import msgspec
+
+from neo_runtime.types import ItemKey, Position
+
+SCHEMA_VERSION = 1
+
+
+class Description(msgspec.Struct, frozen=True):
+    """Written once, when the catalog is made."""
+
+    schema_version: int
+    name: str
+    catalog_id: str
+    policy: str
+    codebooks: dict[str, str]
+    """Item type to fingerprint."""
+
+
+class TypeStats(msgspec.Struct):
+    """Counts of one item type."""
+
+    items: int = 0
+    sids: int = 0
+    colliding: int = 0
+
+
+class State(msgspec.Struct):
+    """Everything that changes with a commit and fits one value."""
+
+    generation: int = 0
+    commit_time_us: int = 0
+    stats: dict[str, TypeStats] = msgspec.field(default_factory=dict)
+    counters: dict[str, int] = msgspec.field(default_factory=dict)
+    dead_letters: int = 0
+    """Number of the next dead letter, that is how many there ever were."""
+    outgoing: int = 0
+    """Number of the next outgoing record."""
+
+    def count(self, name: str, by: int = 1) -> None:
+        self.counters[name] = self.counters.get(name, 0) + by
+
+
+class Base(msgspec.Struct, frozen=True):
+    """The segments that a reader maps at start; the log holds what came after `generation`."""
+
+    generation: int
+    files: dict[str, str]
+    checksums: dict[str, str]
+
+
+class DeadLetter(msgspec.Struct, array_like=True, frozen=True, tag=True):
+    """A record that was refused, untouched, with its origin and the reason."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    reason: str
+    message: str
+    time_us: int
+
+    @property
+    def position(self) -> Position:
+        return Position(self.topic, self.partition, self.offset)
+
+
+class Assignment(msgspec.Struct, array_like=True, frozen=True, tag=True):
+    """An item got a SID, or, without codes, is gone."""
+
+    item_type: str
+    item_id: str
+    codes: tuple[int, ...]
+    event_time_us: int
+    quantization_error: float
+    generation: int
+
+    @property
+    def key(self) -> ItemKey:
+        return ItemKey(self.item_type, self.item_id)
+
+
+Outgoing = Assignment | DeadLetter
+"""What waits in the outbox until Kafka has acknowledged it."""

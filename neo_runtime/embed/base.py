@@ -1,0 +1,52 @@
+"""What an embedder is, and the one way in which an item becomes the text to embed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neo_runtime.types import Attribute
+
+Vectors = NDArray[np.float32]
+
+
+class Embedder(Protocol):
+    """Texts to unit vectors. The same text gives the same vector, alone or in a batch (within 1e-5)."""
+
+    @property
+    def name(self) -> str:
+        """Identity written into codebooks: differs wherever weights or fitted tables differ."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of every vector."""
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """float32 [len(texts), dimension], rows of length 1, in the order of the texts."""
+
+
+def item_text(title: str, description: str = "", attributes: Mapping[str, Attribute] | None = None) -> str:
+    """The text that stands for an item: `Title. genres: drama, war. year: 1999. Description`.
+
+    Attributes are sorted by name, since a protobuf map has no order and another order would be another
+    embedding. They stand before the description, which may be cut off at the model's length.
+    """
+    facts = [_fact(name, value) for name, value in sorted((attributes or {}).items())]
+    parts = (" ".join(part.split()) for part in (title, *facts, description))
+    return " ".join(part if part.endswith((".", "!", "?")) else f"{part}." for part in parts if part)
+
+
+def _fact(name: str, value: Attribute) -> str:
+    """`name: value` in words, empty where the value says nothing."""
+    shown = ", ".join(value) if isinstance(value, list) else _scalar(value)
+    return f"{name.replace('_', ' ')}: {shown}" if shown.strip() else ""
+
+
+def _scalar(value: str | int | float | bool) -> str:
+    """A number reads the same whether it came as an integer or, through JSON, as a float: 1999, not 1999.0."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
