@@ -101,7 +101,7 @@ class LexicalEmbedder:
         if known:
             total += np.fromiter(known.values(), np.float32, len(known)) @ self._vectors[list(known)]
         length = np.linalg.norm(total)
-        return np.divide(total, length, dtype=np.float32) if length > _LENGTH_MIN else self._default
+        return np.asarray(total / length, np.float32) if length > _LENGTH_MIN else self._default
 
     def _resembling(self, word: str) -> Vectors:
         """For a word not in the catalog: mean over its letter groups of the words that share them, [dimension]."""

@@ -7,7 +7,8 @@ since in half precision a text's vector depends on what else is in its batch. On
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging
 
 from neo_runtime.embed.base import Vectors
 from neo_runtime.errors import ModelError
@@ -34,7 +36,8 @@ class TransformerEmbedder:
         """Loads weights and tokenizer from `folder`, never from the network."""
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            self._model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+            with _no_progress_bar():
+                self._model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
         except (OSError, ValueError) as error:
             raise _unusable(f"no transformer to embed with in {folder}: {error}") from error
         self._model.eval().to(device)
@@ -84,7 +87,7 @@ class SentenceTransformerEmbedder:
         except (OSError, ValueError) as error:
             raise _unusable(f"no sentence-transformers model {model!r}, as a folder or by name: {error}") from error
         self._batch_size = batch_size
-        self.dimension = int(self._model.get_sentence_embedding_dimension())
+        self.dimension = int(self._model.get_embedding_dimension())
         # The last part of a folder or hub name, so that one model has one name wherever it is kept.
         self.name = f"{Path(model).name}@{_digest(self._model.parameters(), self._model.max_seq_length)}"
 
@@ -115,6 +118,18 @@ def _embed_in_batches(
         if progress is not None:
             progress(first + len(rows))
     return result
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """transformers draws one on stderr for every load, also into a worker's log."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _digest(parameters: Iterable[torch.Tensor], tokens_max: int | None) -> str:

@@ -1,0 +1,1 @@
+"""Models: any Hugging Face decoder, extended with span markers and code tokens."""

@@ -1,0 +1,1 @@
+"""Prompts: from messages, tasks and items to token ids."""

@@ -1,0 +1,137 @@
+"""A grounded model on disk: a plain Hugging Face folder, plus `neo.json` and `codebooks/`.
+
+`AutoModelForCausalLM.from_pretrained` loads the folder as it is; NeoModel adds the vocabulary and refuses what does not
+belong together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from neo_runtime.errors import ModelError
+from neo_runtime.model.vocabulary import Vocabulary
+from neo_runtime.sid.codebook import Codebook, load_codebooks
+
+FORMAT = 1
+# Used where a tokenizer brings no chat template: roles as plain words.
+PLAIN_CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class NeoModel:
+    """A decoder with its tokenizer, codebooks and token layout."""
+
+    name: str
+    lm: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    vocabulary: Vocabulary
+    codebooks: Mapping[str, Codebook]
+    note: str = ""
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Item type to codebook fingerprint."""
+        return {name: codebook.fingerprint for name, codebook in self.codebooks.items()}
+
+    @property
+    def context_tokens(self) -> int:
+        return int(self.lm.config.max_position_embeddings)
+
+    @classmethod
+    def extend(
+        cls, name: str, lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, codebooks: Mapping[str, Codebook]
+    ) -> NeoModel:
+        """Give any decoder the markers and code tokens. New rows start near the mean of the text rows."""
+        vocabulary = Vocabulary(len(tokenizer), {key: book.space for key, book in codebooks.items()})
+        tokens = [AddedToken(token, special=True, normalized=False) for token in vocabulary.new_tokens()]
+        added = tokenizer.add_tokens(tokens)
+        if added != len(tokens):
+            raise ModelError(f"the tokenizer of {name} already has {len(tokens) - added} of the code tokens")
+        if not tokenizer.chat_template:
+            tokenizer.chat_template = PLAIN_CHAT_TEMPLATE
+        rows = lm.get_input_embeddings().weight.shape[0]  # may exceed the tokens: never shrink
+        lm.resize_token_embeddings(max(rows, vocabulary.size), mean_resizing=False)
+        with torch.no_grad():
+            for weight in {id(w): w for w in (lm.get_input_embeddings().weight, lm.get_output_embeddings().weight)}.values():
+                text = weight[: vocabulary.text_size]
+                new = weight[vocabulary.text_size : vocabulary.size]
+                new.copy_(text.mean(0) + torch.randn_like(new) * text.std())
+        return cls(name, lm, tokenizer, vocabulary, dict(codebooks))
+
+    def save(self, folder: Path) -> None:
+        """Write everything that `load` needs."""
+        self.lm.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        for codebook in self.codebooks.values():
+            codebook.save(folder / "codebooks")
+        types = [{"name": key, "codebook": book.fingerprint} for key, book in self.codebooks.items()]
+        header = {
+            "format": FORMAT,
+            "name": self.name,
+            "note": self.note,
+            "text_size": self.vocabulary.text_size,
+            "item_types": types,
+        }
+        (folder / "neo.json").write_text(json.dumps(header, indent=2, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> NeoModel:
+        """From a saved folder. ModelError where it is missing, incomplete, or not of one piece."""
+        header = _read_header(folder)
+        codebooks = load_codebooks(folder / "codebooks")
+        try:
+            named = {entry["name"]: entry["codebook"] for entry in header["item_types"]}
+            ordered = {name: codebooks[name] for name in named}
+            text_size, name, note = int(header["text_size"]), str(header["name"]), str(header["note"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{folder}/neo.json and its codebooks do not fit ({error}); restore the folder") from error
+        for key, fingerprint in named.items():
+            if ordered[key].fingerprint != fingerprint:
+                raise ModelError(f"{folder}: codebook of {key!r} is {ordered[key].fingerprint}, neo.json says {fingerprint}")
+        lm, tokenizer = _load_pretrained(folder, dtype)
+        vocabulary = Vocabulary(text_size, {key: book.space for key, book in ordered.items()})
+        if len(tokenizer) != vocabulary.size or tokenizer.convert_ids_to_tokens(text_size) != vocabulary.new_tokens()[0]:
+            raise ModelError(f"{folder}: the tokenizer has {len(tokenizer)} tokens, the codebooks need {vocabulary.size}")
+        return cls(name, lm.to(device).eval(), tokenizer, vocabulary, ordered, note)
+
+
+def _read_header(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise ModelError(f"no model folder {folder}; give the path of a folder that `neo train` or `make demo-model` wrote")
+    try:
+        header: dict[str, Any] = json.loads((folder / "neo.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder} is not a NEO model folder: neo.json cannot be read ({error})") from error
+    if header.get("format") != FORMAT:
+        raise ModelError(f"{folder}/neo.json has format {header.get('format')}, this runtime reads {FORMAT}")
+    return header
+
+
+def _load_pretrained(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer, nothing downloaded, nothing silently left random."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    transformers_logging.disable_progress_bar()
+    try:
+        lm, info = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, output_loading_info=True, local_files_only=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # transformers raises many kinds for a broken folder
+        raise ModelError(f"model folder {folder} cannot be loaded ({error}); restore it") from error
+    wrong = sorted({*info["missing_keys"], *map(str, info["mismatched_keys"])})
+    if wrong:
+        raise ModelError(f"{folder}: weights are missing or of the wrong shape: {', '.join(wrong[:5])}")
+    return lm, tokenizer
