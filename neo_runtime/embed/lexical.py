@@ -101,7 +101,7 @@ class LexicalEmbedder:
         if known:
             total += np.fromiter(known.values(), np.float32, len(known)) @ self._vectors[list(known)]
         length = np.linalg.norm(total)
-        return np.asarray(total / length, np.float32) if length > _LENGTH_MIN else self._default
+        return total / length if length > _LENGTH_MIN else self._default
 
     def _resembling(self, word: str) -> Vectors:
         """For a word not in the catalog: mean over its letter groups of the words that share them, [dimension]."""
@@ -111,7 +111,7 @@ class LexicalEmbedder:
             rows = self._rows_of_gram.get(part)
             if rows is not None:
                 total += self._vectors[rows].mean(axis=0)
-        return total / max(len(parts), 1)
+        return total / np.float32(max(len(parts), 1))
 
     def _digest(self) -> str:
         """Twelve hexadecimal digits over everything that decides a vector."""

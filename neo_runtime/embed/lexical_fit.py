@@ -41,7 +41,7 @@ def fit_word_vectors(
         dimension,
         seed,
     )
-    vectors = features.dot(axes)
+    vectors = _balanced(features.dot(axes))
     return vocabulary, vectors, _mean_direction(documents.dot(vectors))
 
 
@@ -73,6 +73,16 @@ def _row_norms(rows: Sequence[dict[int, float]], features: SparseRows) -> list[f
     """Length of each text's feature vector, as if no two of its words shared a letter group."""
     squares = np.add.reduceat(features.values**2, features.starts[:-1])
     return [math.sqrt(sum(v * v * squares[w] for w, v in row.items())) for row in rows]
+
+
+def _balanced(vectors: Matrix) -> Matrix:
+    """Takes the square root of each word's length, [words, dimension].
+
+    The SVD makes rare words short and frequent words long, so that the frequent ones decide a text. The square root
+    found more items of the same category than any other power, with 64 to 256 dimensions.
+    """
+    lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return np.asarray(vectors / np.sqrt(lengths), np.float32)
 
 
 def _mean_direction(vectors: Matrix) -> Matrix:

@@ -124,12 +124,12 @@ def _embed_in_batches(
 def _no_progress_bar() -> Iterator[None]:
     """transformers draws one on stderr for every load, also into a worker's log."""
     shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _digest(parameters: Iterable[torch.Tensor], tokens_max: int | None) -> str:

@@ -65,7 +65,9 @@ class NeoModel:
         rows = lm.get_input_embeddings().weight.shape[0]  # may exceed the tokens: never shrink
         lm.resize_token_embeddings(max(rows, vocabulary.size), mean_resizing=False)
         with torch.no_grad():
-            for weight in {id(w): w for w in (lm.get_input_embeddings().weight, lm.get_output_embeddings().weight)}.values():
+            for weight in {
+                id(w): w for w in (lm.get_input_embeddings().weight, lm.get_output_embeddings().weight)
+            }.values():
                 text = weight[: vocabulary.text_size]
                 new = weight[vocabulary.text_size : vocabulary.size]
                 new.copy_(text.mean(0) + torch.randn_like(new) * text.std())
@@ -100,17 +102,26 @@ class NeoModel:
             raise ModelError(f"{folder}/neo.json and its codebooks do not fit ({error}); restore the folder") from error
         for key, fingerprint in named.items():
             if ordered[key].fingerprint != fingerprint:
-                raise ModelError(f"{folder}: codebook of {key!r} is {ordered[key].fingerprint}, neo.json says {fingerprint}")
+                raise ModelError(
+                    f"{folder}: codebook of {key!r} is {ordered[key].fingerprint}, neo.json says {fingerprint}"
+                )
         lm, tokenizer = _load_pretrained(folder, dtype)
         vocabulary = Vocabulary(text_size, {key: book.space for key, book in ordered.items()})
-        if len(tokenizer) != vocabulary.size or tokenizer.convert_ids_to_tokens(text_size) != vocabulary.new_tokens()[0]:
-            raise ModelError(f"{folder}: the tokenizer has {len(tokenizer)} tokens, the codebooks need {vocabulary.size}")
+        if (
+            len(tokenizer) != vocabulary.size
+            or tokenizer.convert_ids_to_tokens(text_size) != vocabulary.new_tokens()[0]
+        ):
+            raise ModelError(
+                f"{folder}: the tokenizer has {len(tokenizer)} tokens, the codebooks need {vocabulary.size}"
+            )
         return cls(name, lm.to(device).eval(), tokenizer, vocabulary, ordered, note)
 
 
 def _read_header(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
-        raise ModelError(f"no model folder {folder}; give the path of a folder that `neo train` or `make demo-model` wrote")
+        raise ModelError(
+            f"no model folder {folder}; give the path of a folder that `neo train` or `make demo-model` wrote"
+        )
     try:
         header: dict[str, Any] = json.loads((folder / "neo.json").read_text())
     except (OSError, ValueError) as error:

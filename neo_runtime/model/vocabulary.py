@@ -1,4 +1,4 @@
-"""Token layout of a grounded model: text tokens first, then the two span markers, then one token per (type, level, code).
+"""Token layout of a grounded model: text tokens, then the two span markers, then one token per (type, level, code).
 
 All codes of one (type, level) are consecutive, so going from codes to tokens and back is arithmetic, and the head's
 rows of a level are one slice.

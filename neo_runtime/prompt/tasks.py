@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from neo_runtime.prompt.message import Conversation, Part, Task, TaskPrompt, Turn
 from neo_runtime.types import ItemKey
 
-# {type} is the wanted item type with its article, {subject} the query or item, {history} the user's items, oldest first.
+# {type}: the wanted item type with article; {subject}: the query or item; {history}: the user's items, oldest first.
 WORDINGS: dict[Task, tuple[str, ...]] = {
     Task.RECOMMEND: (
         "I liked {history}. Recommend {type}.",
@@ -30,6 +32,7 @@ WORDINGS: dict[Task, tuple[str, ...]] = {
         "What is {subject}?",
     ),
 }
+_SLOT = re.compile(r"(\{type\}|\{subject\}|\{history\})")
 _WITHOUT_HISTORY = {Task.RECOMMEND: "Recommend {type}.", Task.EXPLAIN: "Recommend {type} and say why."}
 
 
@@ -48,27 +51,16 @@ def say(prompt: TaskPrompt, history: tuple[ItemKey, ...], wording: int = 0) -> C
         "{subject}": prompt.subject,
         "{history}": history,
     }
-    parts: list[Part] = [words]
-    for slot, content in fill.items():
-        parts = [piece for part in parts for piece in _filled(part, slot, content)]
+    parts = [part for piece in _SLOT.split(words) for part in fill.get(piece, (piece,))]
     return Conversation((Turn("user", tuple(_joined(parts))),))
-
-
-def _filled(part: Part, slot: str, content: tuple[Part, ...]) -> list[Part]:
-    if isinstance(part, ItemKey) or slot not in part:
-        return [part]
-    before, _, after = part.partition(slot)
-    return [before, *content, after]
 
 
 def _joined(parts: list[Part]) -> list[Part]:
     """Neighbouring texts as one: how text is cut must not change how it is tokenized."""
     joined: list[Part] = []
     for part in parts:
-        if isinstance(part, ItemKey):
-            joined.append(part)
-        elif joined and not isinstance(joined[-1], ItemKey):
-            joined[-1] = str(joined[-1]) + part
+        if part and isinstance(part, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += part
         elif part:
             joined.append(part)
     return joined

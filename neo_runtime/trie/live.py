@@ -67,11 +67,6 @@ class LiveTrie:
             bits.append((old or RankBits.full(len(segment))).without(places) if len(places) else old)
         return LiveTrie(self.view, bits[0], bits[1], self.allowed, self.denied)
 
-    def without_item(self, sid: int, item_id: str) -> LiveTrie:
-        """The same trie less one item; its leaf goes with the last permitted item on it."""
-        trie = LiveTrie(self.view, self.base_bits, self.delta_bits, self.allowed, self.denied | {item_id})
-        return trie if trie.permitted(self.view.items_on(sid)) else trie.without_leaves([sid])
-
     def root(self) -> Nodes:
         return Nodes(np.zeros(1, np.int32), np.zeros(1, np.int32))
 

@@ -1,0 +1,85 @@
+"""One request's attention state over any Hugging Face decoder: a line of tokens, and a tree of beams grown from its end.
+
+The tree shares the line's keys and values: its rows go through the model side by side, each seeing the line and its own
+ancestors only (a tree mask). Nothing is copied per beam, and dropping the tree is cutting the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import DynamicCache, PreTrainedModel
+
+from neo_runtime.errors import ModelError
+
+
+class Backbone:
+    """The model's two halves: tokens to hidden states, hidden states to logits of a slice of the vocabulary."""
+
+    def __init__(self, lm: PreTrainedModel) -> None:
+        """ModelError for attention that a tree mask does not describe."""
+        layer_types = set(getattr(lm.config, "layer_types", None) or ["full_attention"])
+        if layer_types != {"full_attention"}:
+            raise ModelError(
+                f"models with {', '.join(sorted(layer_types))} layers are not supported; use full attention"
+            )
+        self.lm = lm
+        self.device = lm.device
+        self._head = lm.get_output_embeddings()
+
+    @torch.inference_mode()
+    def logits(self, hidden: torch.Tensor, tokens: slice) -> NDArray[np.float32]:
+        """Hidden [n, d] to float32 [n, tokens]."""
+        bias = getattr(self._head, "bias", None)
+        out = torch.nn.functional.linear(hidden, self._head.weight[tokens], None if bias is None else bias[tokens])
+        return out.float().cpu().numpy()
+
+
+class Context:
+    """`line` tokens are final; tree rows are dropped again."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._backbone = backbone
+        self._cache = DynamicCache(config=backbone.lm.config)
+        self._line = 0
+        self._visible = np.zeros((1, 0), bool)  # [rows of the last tree level, all tree rows so far]
+
+    @torch.inference_mode()
+    def extend(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Append to the line. Hidden state of the last token: [1, d]."""
+        assert not self._visible.shape[1], "the tree must be dropped first"
+        ids = torch.tensor([list(tokens)], device=self._backbone.device)
+        out = self._backbone.lm.base_model(input_ids=ids, past_key_values=self._cache, use_cache=True)
+        self._line += len(tokens)
+        hidden: torch.Tensor = out.last_hidden_state[0, -1:]
+        return hidden
+
+    @torch.inference_mode()
+    def grow(self, tokens: NDArray[np.integer], parents: NDArray[np.integer]) -> torch.Tensor:
+        """One tree level: `tokens` [n], each below row `parents` [n] of the level before. Hidden states [n, d]."""
+        device, rows = self._backbone.device, len(tokens)
+        depth = self._line + self._tree_depth()
+        self._visible = np.concatenate([self._visible[parents], np.eye(rows, dtype=bool)], axis=1)
+        mask = torch.ones(1, 1, rows, self._line + self._visible.shape[1], dtype=torch.bool)
+        mask[0, 0, :, self._line :] = torch.from_numpy(self._visible)
+        out = self._backbone.lm.base_model(
+            input_ids=torch.as_tensor(tokens, dtype=torch.long, device=device)[None],
+            position_ids=torch.full((1, rows), depth, device=device),
+            attention_mask=mask.to(device),
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        hidden: torch.Tensor = out.last_hidden_state[0]
+        return hidden
+
+    def drop_tree(self) -> None:
+        """Back to the line alone."""
+        if self._visible.shape[1]:
+            self._cache.crop(-self._visible.shape[1])
+        self._visible = np.zeros((1, 0), bool)
+
+    def _tree_depth(self) -> int:
+        return int(self._visible[0].sum())

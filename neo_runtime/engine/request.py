@@ -1,0 +1,289 @@
+"""One request from prompt to last event, as a generator: every `next` runs at most one pass through the model.
+
+A stream is a grammar of two states. In *text*, ordinary tokens, the end token and the opening marker may come; in a
+*span*, only children of the live prefix. A span sees the newest generation and keeps it from first code to last.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neo_runtime.catalog.reader import CatalogReader, Pinned
+from neo_runtime.engine.api import (
+    EngineEvent,
+    EngineLimits,
+    Finished,
+    FinishReason,
+    GenerateWork,
+    OutputFormat,
+    Ranked,
+    RankedList,
+    RankWork,
+    Span,
+    Started,
+    TextChunk,
+    Usage,
+)
+from neo_runtime.engine.context import Backbone, Context
+from neo_runtime.engine.sampler import Sampler
+from neo_runtime.engine.span import Normalization, SpanDecoder
+from neo_runtime.engine.text import TextStream
+from neo_runtime.errors import (
+    FieldViolation,
+    InvalidRequestError,
+    NoEligibleItemError,
+    NotFoundError,
+    PromptTooLongError,
+)
+from neo_runtime.model.checkpoint import NeoModel
+from neo_runtime.prompt.message import Conversation
+from neo_runtime.prompt.render import PromptRenderer
+from neo_runtime.prompt.tasks import say
+from neo_runtime.trie import RestrictedView
+from neo_runtime.types import ItemKey
+
+
+class Decoder:
+    """Everything that requests share: model, catalog, limits. Used by one thread."""
+
+    def __init__(
+        self,
+        model: NeoModel,
+        reader: CatalogReader,
+        limits: EngineLimits,
+        normalization: Normalization = Normalization.LEVEL,
+    ) -> None:
+        self.model, self.reader, self.limits = model, reader, limits
+        self.backbone = Backbone(model.lm)
+        self.spans = SpanDecoder(self.backbone, model.vocabulary, normalization)
+        self.renderer = PromptRenderer(model.tokenizer, model.vocabulary)
+        self.end_tokens = _end_tokens(model)
+        self.banned = _control_tokens(model) - self.end_tokens
+
+    def decode(self, work: GenerateWork | RankWork, queued_at: float) -> Generator[EngineEvent | None, None, None]:
+        """Events of one request; None where a pass brought none. Raises NeoError; safe to close at any point."""
+        request = _Request(self, work, queued_at)
+        return request.rank(work) if isinstance(work, RankWork) else _Stream(request, work).events()
+
+
+@dataclass(slots=True)
+class _Prepared:
+    tokens: list[int]
+    pinned: Pinned
+    unknown_history: int
+
+
+class _Request:
+    """What ranked lists and streams have in common."""
+
+    def __init__(self, decoder: Decoder, work: GenerateWork | RankWork, queued_at: float) -> None:
+        self.decoder, self.work = decoder, work
+        self.constraints = work.constraints
+        self.queue_time_s = time.monotonic() - queued_at
+        self.context = Context(decoder.backbone)
+        self.prompt_tokens = self.text_tokens = self.sid_tokens = 0
+        self.prefill_time_s = 0.0
+        self._started_at = time.monotonic()
+
+    def prepare(self, answer_tokens: int) -> _Prepared:
+        """Pin the catalog, look up what the prompt names, render it. Unknown history is left out, others refused."""
+        prompt_items = _named_items(self.work)
+        pinned = self.decoder.reader.pin({*prompt_items, *self.work.history})
+        for key, field in prompt_items.items():
+            if key not in pinned.sids:
+                raise NotFoundError("item", str(key), field=field)
+        self._refuse_unknown_types(pinned)
+        history = tuple(key for key in self.work.history if key in pinned.sids)
+        prompt = self.work.prompt
+        conversation = prompt if isinstance(prompt, Conversation) else say(prompt, history)
+        tokens = self.decoder.renderer.render(conversation, pinned.sids)
+        room = self.decoder.limits.max_context_tokens - answer_tokens
+        if len(tokens) > room:
+            raise PromptTooLongError(
+                [
+                    FieldViolation(
+                        "prompt", f"has {len(tokens)} tokens; with the answer's {answer_tokens} only {room} fit"
+                    )
+                ]
+            )
+        self.prompt_tokens = len(tokens)
+        return _Prepared(tokens, pinned, len(self.work.history) - len(history))
+
+    def _refuse_unknown_types(self, pinned: Pinned) -> None:
+        unknown = [name for name in self.constraints.item_types if name not in pinned.view.types]
+        if unknown:
+            known = ", ".join(sorted(pinned.view.types))
+            violation = FieldViolation("constraints.item_types", f"{unknown[0]!r} is not one of {known}")
+            raise InvalidRequestError([violation], reason="UNKNOWN_ITEM_TYPE")
+
+    def restricted(self, emitted: frozenset[ItemKey] = frozenset()) -> RestrictedView:
+        """The newest generation under the request's constraints, less what the answer named already.
+
+        The SIDs of all items concerned are read in the same transaction as the generation.
+        """
+        constraints = self.constraints
+        deny = constraints.deny | emitted
+        if constraints.exclude_history:
+            deny = deny.union(self.work.history)
+        pinned = self.decoder.reader.pin({*deny, *(constraints.allow or ())})
+        allow = None if constraints.allow is None else _held(constraints.allow, pinned)
+        return pinned.view.restrict(constraints.item_types, allow, _held(deny, pinned))
+
+    def prefill(self, tokens: list[int]) -> torch.Tensor:
+        started = time.monotonic()
+        hidden = self.context.extend(tokens)
+        self.prefill_time_s = time.monotonic() - started
+        return hidden
+
+    def usage(self) -> Usage:
+        decode_s = time.monotonic() - self._started_at - self.prefill_time_s
+        return Usage(
+            self.prompt_tokens, self.text_tokens, self.sid_tokens, self.queue_time_s, self.prefill_time_s, decode_s
+        )
+
+    def rank(self, work: RankWork) -> Generator[EngineEvent | None, None, None]:
+        longest = max(space.levels for space in self.decoder.model.vocabulary.spaces.values())
+        prepared = self.prepare(longest + 2)
+        view = self.restricted()
+        if view.is_empty:
+            raise NoEligibleItemError("the constraints leave no item to rank")
+        hidden = self.prefill([*prepared.tokens, self.decoder.model.vocabulary.span_open])
+        ranked = yield from self.decoder.spans.search(self.context, hidden, view, work.max_results)
+        self.sid_tokens = longest
+        yield RankedList(tuple(ranked), view.generation, prepared.unknown_history, self.usage())
+
+
+class _Stream:
+    """A mixed answer."""
+
+    def __init__(self, request: _Request, work: GenerateWork) -> None:
+        self._request, self._work, self._decoder = request, work, request.decoder
+        self._sampler = Sampler(work.decoding)
+        self._text = TextStream(self._decoder.model.tokenizer, work.decoding.stop_sequences)
+        self._emitted: set[ItemKey] = set()
+        self._spans = 0
+
+    def events(self) -> Generator[EngineEvent | None, None, None]:
+        request, decoding = self._request, self._work.decoding
+        prepared = request.prepare(1)
+        yield Started(prepared.pinned.view.generation, prepared.unknown_history)
+        hidden = request.prefill(prepared.tokens)
+        vocabulary = self._decoder.model.vocabulary
+        while True:
+            if self._tokens_used() >= self._room(prepared):
+                yield from self._finish(FinishReason.MAX_TOKENS)
+                return
+            if self._spans >= decoding.max_items and self._work.format is OutputFormat.ITEMS_ONLY:
+                yield from self._finish(FinishReason.MAX_ITEMS)
+                return
+            token = self._next_token(hidden)
+            if token in self._decoder.end_tokens:
+                yield from self._finish(FinishReason.END_OF_SEQUENCE)
+                return
+            if token == vocabulary.span_open:
+                held = self._text.flush()
+                if held:
+                    yield TextChunk(held)
+                span = yield from self._span(request.context.extend([token]))
+                if span is None:
+                    yield from self._finish(FinishReason.NO_ELIGIBLE_ITEM)
+                    return
+                yield span
+                chosen = span.ranked[0]
+                hidden = request.context.extend(vocabulary.span(chosen.item_type, chosen.codes)[1:])
+                continue
+            request.text_tokens += 1
+            text = self._text.push(token)
+            if text:
+                yield TextChunk(text)
+            if self._text.stopped_by:
+                yield Finished(FinishReason.STOP_SEQUENCE, request.usage(), self._text.stopped_by)
+                return
+            hidden = request.context.extend([token])
+            yield None
+
+    def _tokens_used(self) -> int:
+        return self._request.text_tokens + self._request.sid_tokens
+
+    def _room(self, prepared: _Prepared) -> int:
+        """Tokens that an answer may have: text by its limit, all by the context with a span to spare."""
+        spare = max(space.levels for space in self._decoder.model.vocabulary.spaces.values()) + 2
+        left = self._decoder.limits.max_context_tokens - len(prepared.tokens) - spare
+        return min(left, self._work.decoding.max_output_tokens + self._request.sid_tokens)
+
+    def _next_token(self, hidden: torch.Tensor) -> int:
+        vocabulary = self._decoder.model.vocabulary
+        logits = self._decoder.backbone.logits(hidden, slice(0, vocabulary.text_size + 1))[0]
+        logits[list(self._decoder.banned)] = -np.inf
+        if self._work.format is OutputFormat.TEXT_ONLY or self._spans >= self._work.decoding.max_items:
+            logits[vocabulary.span_open] = -np.inf
+        if self._work.format is OutputFormat.ITEMS_ONLY:
+            allowed = [vocabulary.span_open, *(self._decoder.end_tokens if self._spans else ())]
+            logits = _only(logits, allowed)
+        return self._sampler.choose(logits)
+
+    def _span(self, opened: torch.Tensor) -> Generator[None, None, Span | None]:
+        """Decode one span; None where nothing is eligible."""
+        view = self._request.restricted(frozenset(self._emitted))
+        if view.is_empty:
+            return None
+        decoding, wanted = self._work.decoding, 1 + self._work.alternatives
+        if decoding.beam_width == 1 and decoding.temperature > 0:
+            search = self._decoder.spans.search(self._request.context, opened, view, 1, self._sampler.one)
+        else:
+            search = self._decoder.spans.search(self._request.context, opened, view, max(decoding.beam_width, wanted))
+        ranked = tuple((yield from search)[:wanted])
+        chosen: Ranked = ranked[0]
+        self._emitted.add(ItemKey(chosen.item_type, chosen.item_ids[0]))
+        self._request.sid_tokens += len(chosen.codes) + 2
+        self._spans += 1
+        return Span(self._spans - 1, ranked, view.generation)
+
+    def _finish(self, reason: FinishReason) -> Iterator[EngineEvent]:
+        held = self._text.flush()
+        if held:
+            yield TextChunk(held)
+        yield Finished(reason, self._request.usage())
+
+
+def _named_items(work: GenerateWork | RankWork) -> dict[ItemKey, str]:
+    """Items in the prompt itself, with the field that names them."""
+    prompt = work.prompt
+    if isinstance(prompt, Conversation):
+        return {
+            part: f"conversation.messages[{m}].contents[{c}].item"
+            for m, turn in enumerate(prompt.turns)
+            for c, part in enumerate(turn.parts)
+            if isinstance(part, ItemKey)
+        }
+    return {part: f"task.subject[{c}].item" for c, part in enumerate(prompt.subject) if isinstance(part, ItemKey)}
+
+
+def _held(keys: frozenset[ItemKey], pinned: Pinned) -> dict[ItemKey, int]:
+    return {key: pinned.sids[key] for key in keys if key in pinned.sids}
+
+
+def _only(logits: NDArray[np.float32], allowed: list[int]) -> NDArray[np.float32]:
+    masked = np.full_like(logits, -np.inf)
+    masked[allowed] = logits[allowed]
+    return masked
+
+
+def _end_tokens(model: NeoModel) -> frozenset[int]:
+    configured = model.lm.generation_config.eos_token_id if model.lm.generation_config else None
+    tokens = configured if isinstance(configured, list) else [configured]
+    return frozenset(token for token in (*tokens, model.tokenizer.eos_token_id) if token is not None)
+
+
+def _control_tokens(model: NeoModel) -> frozenset[int]:
+    """Special tokens of the text part: no answer contains them."""
+    added = {token for token, entry in model.tokenizer.added_tokens_decoder.items() if entry.special}
+    return frozenset(
+        token for token in {*added, *model.tokenizer.all_special_ids} if token < model.vocabulary.text_size
+    )
