@@ -1,0 +1,59 @@
+"""Every setting of every process, typed, in one place. Command line over `NEO_*` variables over `neo.toml` over defaults."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+CONFIG_FILE_VARIABLE = "NEO_CONFIG"
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+
+
+class Settings(BaseSettings):
+    """`NEO_CONFIG` names the TOML file; `neo.toml` in the working folder where it is not set."""
+
+    model_config = SettingsConfigDict(env_prefix="NEO_", extra="forbid", protected_namespaces=())
+
+    catalog: Path = Field(Path(".neo/catalog"), description="Folder of the catalog")
+    model: Path | None = Field(None, description="Folder of the model; unset: the demo model")
+    embedder: str = Field("", description="Embedder of the catalog worker; empty: the one that the model came with")
+    durable: bool = Field(False, description="Sync LMDB's meta page on every commit: slower, survives a power cut whole")
+
+    address: str = Field(DEFAULT_ADDRESS, description="Address that clients call")
+    listen: str = Field(DEFAULT_ADDRESS, description="Address that the generation worker listens on; port 0: a free one")
+    device: str = Field("cpu", description="Device of the model, as torch names it")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Type of the model's weights")
+    torch_threads: int = Field(0, ge=0, description="Threads of torch; 0: all cores but one")
+    normalization: Literal["level", "vocabulary"] = Field("level", description="What code scores are relative to")
+    max_beam_width: int = Field(512, ge=1, le=4_096, description="Widest beam and longest ranked list")
+    max_output_tokens: int = Field(1_024, ge=1, description="Text tokens of one answer at most")
+    max_items: int = Field(64, ge=1, description="Item spans of one answer at most")
+    max_running: int = Field(32, ge=1, description="Requests that take turns")
+    max_queued: int = Field(256, ge=1, description="Requests that wait; further ones are refused")
+    max_seconds: float = Field(120.0, gt=0, description="Longest time of one call")
+    drain_seconds: float = Field(20.0, ge=0, description="Time that running streams get after SIGTERM")
+
+    kafka_bootstrap: str = Field("", description="Kafka brokers, host:port, comma-separated")
+    items_topic: str = Field("neo.catalog.items", description="Topic that item events are read from")
+    assignments_topic: str = Field("neo.catalog.assignments", description="Topic that assigned semantic IDs go to")
+    partitions: int = Field(8, ge=1, description="Partitions of a topic that has to be created")
+    max_batch: int = Field(1_000, ge=1, description="Events applied in one transaction at most")
+
+    metrics_port: int = Field(0, ge=0, le=65_535, description="Port of the Prometheus endpoint; 0: none")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = Path(os.environ.get(CONFIG_FILE_VARIABLE, "neo.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)

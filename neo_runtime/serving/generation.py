@@ -1,0 +1,168 @@
+"""GenerationService: requests in, engine work out, events back. Runs in the asyncio loop, never computes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import structlog
+
+import neo_runtime
+from neo_runtime.catalog.reader import CatalogReader
+from neo_runtime.engine.api import (
+    Engine,
+    Finished,
+    FinishReason,
+    GenerateWork,
+    Ranked,
+    RankedList,
+    RankWork,
+    Span,
+    Started,
+    TextChunk,
+)
+from neo_runtime.errors import UnavailableError
+from neo_runtime.model.checkpoint import NeoModel
+from neo_runtime.observability import metrics
+from neo_runtime.serving.answers import AnswerWriter, usage_message
+from neo_runtime.serving.outbox import Outbox
+from neo_runtime.serving.requests import RequestReader
+from neo_runtime.v1 import generation_service_pb2 as pb
+from neo_runtime.v1 import generation_service_pb2_grpc as rpc
+
+_log = structlog.get_logger(__name__)
+_FINISH = {
+    FinishReason.END_OF_SEQUENCE: pb.Finish.REASON_END_OF_SEQUENCE,
+    FinishReason.STOP_SEQUENCE: pb.Finish.REASON_STOP_SEQUENCE,
+    FinishReason.MAX_TOKENS: pb.Finish.REASON_MAX_TOKENS,
+    FinishReason.MAX_ITEMS: pb.Finish.REASON_MAX_ITEMS,
+    FinishReason.NO_ELIGIBLE_ITEM: pb.Finish.REASON_NO_ELIGIBLE_ITEM,
+}
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class GenerationService(rpc.GenerationServiceServicer):
+    """`max_seconds` bounds every call, whatever deadline the client set."""
+
+    def __init__(self, engine: Engine, model: NeoModel, reader: CatalogReader, *, max_seconds: float) -> None:
+        self._engine, self._model, self._reader, self._max_seconds = engine, model, reader, max_seconds
+        self.instance_id = uuid.uuid4().hex[:12]
+        self.draining = False
+
+    async def RankItems(self, request: pb.RankItemsRequest, context: Context) -> pb.RankItemsResponse:  # noqa: N802
+        work = self._requests().rank(request)
+        async with self._submitted(work, context) as outbox:
+            result = await outbox.get()
+        assert isinstance(result, RankedList)
+        self._count(result.ranked)
+        return pb.RankItemsResponse(
+            response_id=uuid.uuid4().hex,
+            model=self._model.name,
+            catalog=self._catalog_state(result.generation),
+            results=self._answers(request.options).ranked(result.ranked),
+            unknown_history_items=result.unknown_history,
+            usage=usage_message(result.usage),
+        )
+
+    async def Generate(  # noqa: N802
+        self, request: pb.GenerateRequest, context: Context
+    ) -> AsyncIterator[pb.GenerateResponse]:
+        started, first = time.monotonic(), True
+        work = self._requests().generate(request)
+        answers = self._answers(request.options)
+        sequence = 0
+        async with self._submitted(work, context) as outbox:
+            while True:
+                event = await outbox.get()
+                if first and isinstance(event, TextChunk | Span):
+                    first = False
+                    metrics.FIRST_EVENT_SECONDS.labels("Generate").observe(time.monotonic() - started)
+                for message in self._messages(event, answers):
+                    sequence += 1
+                    message.sequence = sequence
+                    yield message
+                if isinstance(event, Finished):
+                    return
+
+    def _messages(self, event: object, answers: AnswerWriter) -> list[pb.GenerateResponse]:
+        if isinstance(event, Started):
+            start = pb.StreamStart(
+                response_id=uuid.uuid4().hex,
+                model=self._model.name,
+                catalog=self._catalog_state(event.generation),
+                unknown_history_items=event.unknown_history,
+            )
+            return [pb.GenerateResponse(start=start)]
+        if isinstance(event, TextChunk):
+            return [pb.GenerateResponse(text_delta=pb.TextDelta(text=event.text))]
+        if isinstance(event, Span):
+            self._count(event.ranked[:1])
+            rows = answers.ranked(event.ranked)
+            span = pb.ItemSpan(
+                index=event.index, item=rows[0], alternatives=rows[1:], catalog=self._catalog_state(event.generation)
+            )
+            return [pb.GenerateResponse(item_span=span)]
+        assert isinstance(event, Finished)
+        finish = pb.Finish(reason=_FINISH[event.reason], stop_sequence=event.stop_sequence)
+        return [pb.GenerateResponse(usage=usage_message(event.usage)), pb.GenerateResponse(finish=finish)]
+
+    async def GetServingInfo(  # noqa: N802
+        self, request: pb.GetServingInfoRequest, context: Context
+    ) -> pb.GetServingInfoResponse:
+        state, limits = self._reader.state(), self._engine.limits
+        return pb.GetServingInfoResponse(
+            runtime_version=neo_runtime.__version__,
+            instance_id=self.instance_id,
+            models=[self._model.name],
+            catalog=self._catalog_state(state.generation),
+            item_types=[
+                pb.GetServingInfoResponse.ItemTypeInfo(
+                    item_type=name,
+                    codebook=codebook.fingerprint,
+                    level_sizes=codebook.space.level_sizes,
+                    items=state.stats[name].items if name in state.stats else 0,
+                )
+                for name, codebook in self._model.codebooks.items()
+            ],
+            running_requests=self._engine.running,
+            queued_requests=self._engine.queued,
+            max_beam_width=limits.max_beam_width,
+            max_context_tokens=limits.max_context_tokens,
+            draining=self.draining,
+        )
+
+    def _requests(self) -> RequestReader:
+        if self.draining:
+            raise UnavailableError("this worker is draining; another one will answer")
+        return RequestReader(self._model.name, self._model.codebooks, self._engine.limits)
+
+    def _answers(self, options: pb.ResponseOptions) -> AnswerWriter:
+        return AnswerWriter(options, self._model.fingerprints, self._reader.items)
+
+    @asynccontextmanager
+    async def _submitted(self, work: GenerateWork | RankWork, context: Context) -> AsyncIterator[Outbox]:
+        """The request runs as long as this block: cancelled, timed out or failed, the engine forgets it."""
+        outbox = Outbox()
+        number = self._engine.submit(work, outbox.put)
+        try:
+            async with asyncio.timeout(self._max_seconds):
+                yield outbox
+        except TimeoutError:
+            await context.abort(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"the answer took longer than this worker's {self._max_seconds:g} s"
+            )
+        finally:
+            self._engine.cancel(number)
+
+    def _catalog_state(self, generation: int) -> pb.CatalogState:
+        metrics.SERVED_GENERATION.set(generation)
+        return pb.CatalogState(snapshot=self._reader.snapshot, generation=generation)
+
+    def _count(self, ranked: tuple[Ranked, ...]) -> None:
+        for row in ranked:
+            metrics.ITEMS_EMITTED.labels(row.item_type).inc()

@@ -1,0 +1,95 @@
+"""Around every call of our services: errors become statuses with details, nothing internal leaves the process."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import structlog
+
+from neo_runtime.errors import NeoError
+from neo_runtime.observability import metrics
+from neo_runtime.serving.status import code_of, to_status
+
+_log = structlog.get_logger(__name__)
+_OURS = "/neo_runtime."
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Health and reflection pass untouched."""
+
+    async def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: grpc.HandlerCallDetails
+    ) -> Any:
+        handler = await continuation(handler_call_details)
+        if handler is None or not handler_call_details.method.startswith(_OURS):
+            return handler
+        name = handler_call_details.method.rsplit("/", 1)[1]
+        if handler.response_streaming:
+            return handler._replace(unary_stream=_streaming(handler.unary_stream, name))
+        return handler._replace(unary_unary=_unary(handler.unary_unary, name))
+
+
+def _unary(call: Callable[..., Awaitable[Any]], name: str) -> Callable[..., Awaitable[Any]]:
+    async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        watch = _Watch(name)
+        try:
+            response = await call(request, context)
+            watch.code = "OK"
+            return response
+        except NeoError as error:
+            await watch.abort(context, error)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            await watch.abort(context, _internal(name, error))
+        finally:
+            watch.close()
+
+    return guarded
+
+
+def _streaming(call: Callable[..., AsyncIterator[Any]], name: str) -> Callable[..., AsyncIterator[Any]]:
+    async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        watch = _Watch(name)
+        stream = call(request, context)
+        try:
+            async for response in stream:
+                yield response
+            watch.code = "OK"
+        except NeoError as error:
+            await watch.abort(context, error)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            await watch.abort(context, _internal(name, error))
+        finally:
+            await stream.aclose()  # type: ignore[attr-defined]
+            watch.close()
+
+    return guarded
+
+
+class _Watch:
+    """Outcome and duration of one call."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.code, self.started = name, "CANCELLED", time.monotonic()
+
+    async def abort(self, context: grpc.aio.ServicerContext[Any, Any], error: NeoError) -> None:
+        self.code = code_of(error).name
+        _log.info("call refused", rpc=self.name, code=self.code, reason=error.reason, message=str(error))
+        await context.abort_with_status(to_status(error))
+
+    def close(self) -> None:
+        metrics.REQUESTS.labels(self.name, self.code).inc()
+        metrics.REQUEST_SECONDS.labels(self.name).observe(time.monotonic() - self.started)
+
+
+def _internal(name: str, error: Exception) -> NeoError:
+    incident = uuid.uuid4().hex[:12]
+    _log.error("call failed", rpc=name, incident=incident, exc_info=error)
+    return NeoError(f"internal error, incident {incident}", reason="INVARIANT_VIOLATED")

@@ -1,0 +1,209 @@
+"""Protobuf requests to engine work: every field checked, every violation reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from neo_runtime.engine.api import (
+    Constraints,
+    Decoding,
+    EngineLimits,
+    GenerateWork,
+    OutputFormat,
+    RankWork,
+)
+from neo_runtime.errors import FieldViolation, InvalidRequestError, NotFoundError
+from neo_runtime.prompt.message import Conversation, Part, Prompt, Role, Task, TaskPrompt, Turn
+from neo_runtime.types import ItemKey
+from neo_runtime.v1 import catalog_pb2
+from neo_runtime.v1 import generation_service_pb2 as pb
+
+MAX_CONSTRAINT_ITEMS = 10_000
+MAX_HISTORY = 1_000
+MAX_PROMPT_CHARS = 200_000
+MAX_STOP_SEQUENCES = 16
+DEFAULT_RESULTS = 10
+
+_TASKS: dict[int, Task] = {
+    pb.TaskPrompt.TASK_RECOMMEND: Task.RECOMMEND,
+    pb.TaskPrompt.TASK_RETRIEVE: Task.RETRIEVE,
+    pb.TaskPrompt.TASK_EXPLAIN: Task.EXPLAIN,
+    pb.TaskPrompt.TASK_UNDERSTAND: Task.UNDERSTAND,
+}
+_ROLES: dict[int, Role] = {
+    pb.Message.ROLE_SYSTEM: "system",
+    pb.Message.ROLE_USER: "user",
+    pb.Message.ROLE_ASSISTANT: "assistant",
+}
+_FORMATS: dict[int, OutputFormat] = {
+    pb.ResponseOptions.FORMAT_UNSPECIFIED: OutputFormat.MIXED,
+    pb.ResponseOptions.FORMAT_ITEMS_ONLY: OutputFormat.ITEMS_ONLY,
+    pb.ResponseOptions.FORMAT_TEXT_ONLY: OutputFormat.TEXT_ONLY,
+}
+
+
+class RequestReader:
+    """Reads requests for one model; collects every violation before it refuses."""
+
+    def __init__(self, model: str, item_types: Collection[str], limits: EngineLimits) -> None:
+        self._model, self._types, self._limits = model, item_types, limits
+        self._violations: list[FieldViolation] = []
+
+    def generate(self, request: pb.GenerateRequest) -> GenerateWork:
+        """InvalidRequestError with every wrong field; NotFoundError for a model that is not served."""
+        prompt, constraints = self._common(request)
+        decoding = self._decoding(request.decoding)
+        output = _FORMATS.get(request.options.format)
+        self._check(output is not None, "options.format", "is not a known format")
+        self._most("options.alternatives", request.options.alternatives, self._limits.max_beam_width - 1)
+        history = self._history(request.user)
+        self._refuse()
+        return GenerateWork(
+            prompt, history, constraints, decoding, output or OutputFormat.MIXED, request.options.alternatives
+        )
+
+    def rank(self, request: pb.RankItemsRequest) -> RankWork:
+        """Same errors as `generate`."""
+        prompt, constraints = self._common(request)
+        self._most("max_results", request.max_results, self._limits.max_beam_width)
+        history = self._history(request.user)
+        self._refuse()
+        return RankWork(prompt, history, constraints, request.max_results or DEFAULT_RESULTS)
+
+    def _common(self, request: pb.GenerateRequest | pb.RankItemsRequest) -> tuple[Prompt, Constraints]:
+        if request.model and request.model != self._model:
+            raise NotFoundError("model", request.model, field="model")
+        constraints = self._constraints(request.constraints)
+        prompt = self._prompt(request)
+        if isinstance(prompt, TaskPrompt) and prompt.task is not Task.UNDERSTAND and prompt.item_type in self._types:
+            if not constraints.item_types:
+                constraints = Constraints(
+                    (prompt.item_type,), constraints.allow, constraints.deny, constraints.exclude_history
+                )
+            elif prompt.item_type not in constraints.item_types:
+                self._wrong("constraints.item_types", f"leaves out {prompt.item_type!r}, which the task asks for")
+        for index, key in enumerate(sorted(constraints.allow or ())):
+            if constraints.item_types and key.type not in constraints.item_types:
+                self._wrong(f"constraints.allow_items[{index}]", f"is of type {key.type!r}, which is not wanted")
+        return prompt, constraints
+
+    def _prompt(self, request: pb.GenerateRequest | pb.RankItemsRequest) -> Prompt:
+        kind = request.WhichOneof("prompt")
+        if kind == "conversation":
+            return self._conversation(request.conversation)
+        if kind == "task":
+            return self._task(request.task)
+        self._wrong("prompt", "is missing: set conversation or task")
+        return Conversation(())
+
+    def _conversation(self, message: pb.Conversation) -> Conversation:
+        turns = []
+        for index, turn in enumerate(message.messages):
+            field = f"conversation.messages[{index}]"
+            self._check(turn.role in _ROLES, f"{field}.role", "is not set")
+            self._check(bool(turn.contents), f"{field}.contents", "is empty")
+            turns.append(Turn(_ROLES.get(turn.role, "user"), self._parts(turn.contents, f"{field}.contents")))
+        self._check(bool(turns), "conversation.messages", "is empty")
+        if turns:
+            self._check(turns[-1].role == "user", "conversation.messages", "must end with a message of the user")
+            self._check(
+                any(_says(part) for part in turns[-1].parts), "conversation.messages", "ends with an empty prompt"
+            )
+        return Conversation(tuple(turns))
+
+    def _task(self, message: pb.TaskPrompt) -> TaskPrompt:
+        task = _TASKS.get(message.task)
+        self._check(task is not None, "task.task", "is not set")
+        if message.item_type or task is not Task.UNDERSTAND:
+            self._known_type("task.item_type", message.item_type)
+        subject = self._parts(message.subject, "task.subject")
+        if task is Task.RETRIEVE:
+            self._check(any(_says(part) for part in subject), "task.subject", "is empty: say what to look for")
+        if task is Task.UNDERSTAND:
+            self._check(any(isinstance(part, ItemKey) for part in subject), "task.subject", "names no item")
+        return TaskPrompt(task or Task.RECOMMEND, message.item_type, subject)
+
+    def _parts(self, contents: Sequence[pb.Content], field: str) -> tuple[Part, ...]:
+        parts: list[Part] = []
+        for index, content in enumerate(contents):
+            kind = content.WhichOneof("part")
+            self._check(kind is not None, f"{field}[{index}]", "is neither text nor item")
+            if kind == "item":
+                parts.append(self._key(content.item, f"{field}[{index}].item"))
+            elif kind == "text":
+                parts.append(content.text)
+        self._most(field, sum(len(part) for part in parts if isinstance(part, str)), MAX_PROMPT_CHARS, " characters")
+        return tuple(parts)
+
+    def _history(self, user: pb.UserContext) -> tuple[ItemKey, ...]:
+        self._most("user.history", len(user.history), MAX_HISTORY, " items")
+        return tuple(
+            self._key(entry.item, f"user.history[{i}].item") for i, entry in enumerate(user.history[:MAX_HISTORY])
+        )
+
+    def _constraints(self, spec: Any) -> Constraints:
+        for index, name in enumerate(spec.item_types):
+            self._known_type(f"constraints.item_types[{index}]", name)
+        allow = self._keys(spec.allow_items, "constraints.allow_items")
+        deny = self._keys(spec.deny_items, "constraints.deny_items")
+        exclude = spec.exclude_history if spec.HasField("exclude_history") else True
+        return Constraints(tuple(dict.fromkeys(spec.item_types)), allow or None, deny, exclude)
+
+    def _keys(self, refs: Sequence[catalog_pb2.ItemRef], field: str) -> frozenset[ItemKey]:
+        self._most(field, len(refs), MAX_CONSTRAINT_ITEMS, " items")
+        keys = [self._key(ref, f"{field}[{i}]") for i, ref in enumerate(refs[:MAX_CONSTRAINT_ITEMS])]
+        return frozenset(keys)
+
+    def _key(self, ref: catalog_pb2.ItemRef, field: str) -> ItemKey:
+        self._known_type(f"{field}.item_type", ref.item_type)
+        self._check(
+            bool(ref.item_id) and len(ref.item_id.encode()) <= 256, f"{field}.item_id", "must have 1 to 256 bytes"
+        )
+        return ItemKey(ref.item_type, ref.item_id)
+
+    def _decoding(self, params: pb.DecodingParams) -> Decoding:
+        """Unset fields take the defaults; 0 is a value where it means something."""
+        limits, default = self._limits, Decoding()
+
+        def given(name: str, fallback: Any) -> Any:
+            return getattr(params, name) if params.HasField(name) else fallback
+
+        temperature, top_p = given("temperature", default.temperature), given("top_p", default.top_p)
+        beam, tokens = given("beam_width", default.beam_width), given("max_output_tokens", limits.max_output_tokens)
+        items = given("max_items", min(default.max_items, limits.max_items))
+        self._check(0 <= temperature <= 10, "decoding.temperature", "must be between 0 and 10")
+        self._check(0 < top_p <= 1, "decoding.top_p", "must be above 0 and at most 1")
+        self._check(1 <= beam <= limits.max_beam_width, "decoding.beam_width", f"must be 1 to {limits.max_beam_width}")
+        self._check(
+            1 <= tokens <= limits.max_output_tokens,
+            "decoding.max_output_tokens",
+            f"must be 1 to {limits.max_output_tokens}",
+        )
+        self._most("decoding.max_items", items, limits.max_items)
+        self._most("decoding.stop_sequences", len(params.stop_sequences), MAX_STOP_SEQUENCES)
+        self._check(all(params.stop_sequences), "decoding.stop_sequences", "holds an empty text")
+        seed = params.seed if params.HasField("seed") else None
+        stops = tuple(params.stop_sequences)
+        return Decoding(tokens, items, temperature, top_p, given("top_k", default.top_k), seed, stops, beam)
+
+    def _known_type(self, field: str, name: str) -> None:
+        self._check(name in self._types, field, f"{name!r} is not one of {', '.join(sorted(self._types))}")
+
+    def _most(self, field: str, value: int, limit: int, unit: str = "") -> None:
+        self._check(value <= limit, field, f"is {value}{unit}, over the limit of {limit}")
+
+    def _check(self, holds: bool, field: str, description: str) -> None:
+        if not holds:
+            self._wrong(field, description)
+
+    def _wrong(self, field: str, description: str) -> None:
+        self._violations.append(FieldViolation(field, description))
+
+    def _refuse(self) -> None:
+        if self._violations:
+            raise InvalidRequestError(self._violations)
+
+
+def _says(part: Part) -> bool:
+    return isinstance(part, ItemKey) or bool(part.strip())

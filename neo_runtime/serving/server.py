@@ -1,0 +1,81 @@
+"""The gRPC server of a serving worker: build, listen, drain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from neo_runtime.catalog.reader import CatalogReader
+from neo_runtime.engine.api import Engine
+from neo_runtime.errors import StartupError
+from neo_runtime.model.checkpoint import NeoModel
+from neo_runtime.serving.admin import CatalogAdminService
+from neo_runtime.serving.generation import GenerationService
+from neo_runtime.serving.interceptor import ErrorInterceptor
+from neo_runtime.v1 import (
+    catalog_admin_service_pb2,
+    catalog_admin_service_pb2_grpc,
+    generation_service_pb2,
+    generation_service_pb2_grpc,
+)
+
+_log = structlog.get_logger(__name__)
+GENERATION = generation_service_pb2.DESCRIPTOR.services_by_name["GenerationService"].full_name
+ADMIN = catalog_admin_service_pb2.DESCRIPTOR.services_by_name["CatalogAdminService"].full_name
+
+OPTIONS = (
+    ("grpc.so_reuseport", 0),  # else a second server on a taken port starts and gets half of the calls
+    ("grpc.max_receive_message_length", 16 << 20),  # room for 10,000 allowed and denied items
+    # Clients may ping during a long answer; the default cuts those off that ping oftener than every five minutes.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_connection_age_ms", 30 * 60_000),  # so that new workers get their share of old clients
+    ("grpc.max_connection_age_grace_ms", 5 * 60_000),
+)
+
+
+async def serve(
+    engine: Engine,
+    model: NeoModel,
+    reader: CatalogReader,
+    *,
+    listen: str,
+    max_seconds: float,
+    drain_seconds: float,
+    stop: Callable[[], Awaitable[None]],
+    ready: Callable[[str], None],
+) -> None:
+    """Serve until `stop` returns, then let running streams finish. `ready` gets the address that is listened on.
+
+    StartupError where the address is taken or cannot be used.
+    """
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
+    generation = GenerationService(engine, model, reader, max_seconds=max_seconds)
+    generation_service_pb2_grpc.add_GenerationServiceServicer_to_server(generation, server)
+    admin = CatalogAdminService(reader, dict(model.codebooks))
+    catalog_admin_service_pb2_grpc.add_CatalogAdminServiceServicer_to_server(admin, server)
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    reflection.enable_server_reflection([GENERATION, ADMIN, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    try:
+        port = server.add_insecure_port(listen)
+    except RuntimeError as error:
+        raise StartupError(
+            f"cannot listen on {listen}: the port is taken or the address is not of this machine"
+        ) from error
+    await server.start()
+    for name in ("", GENERATION, ADMIN):
+        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    ready(f"{listen.rpartition(':')[0]}:{port}")
+    try:
+        await stop()
+    finally:
+        generation.draining = True
+        await checks.enter_graceful_shutdown()
+        _log.info("draining", running=engine.running, queued=engine.queued, grace_s=drain_seconds)
+        await asyncio.shield(server.stop(drain_seconds))
