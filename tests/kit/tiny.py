@@ -45,7 +45,15 @@ def upsert(
     """`item` is type/id."""
     key = ItemKey.parse(item)
     return Upsert(
-        key, time, title or f"Title of {key.id}", "", attributes, popularity, vector(key, version), EMBEDDER, raw(offset)
+        key,
+        time,
+        title or f"Title of {key.id}",
+        "",
+        attributes,
+        popularity,
+        vector(key, version),
+        EMBEDDER,
+        raw(offset),
     )
 
 

@@ -1,0 +1,79 @@
+"""In fp32 with full-vocabulary scores our beams are those of `generate(num_beams=…)`: same tuples, order and scores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from neo_runtime.engine.api import Constraints, RankedList, RankWork
+from neo_runtime.engine.span import Normalization
+from neo_runtime.model.checkpoint import NeoModel
+from neo_runtime.model.fresh import fresh_tokenizer
+from neo_runtime.prompt.message import Conversation, Turn
+from neo_runtime.types import ItemKey
+from tests.kit import running, tiny
+
+BEAMS = 30
+
+
+def llama() -> NeoModel:
+    torch.manual_seed(1)
+    tokenizer = fresh_tokenizer(["Recommend a film. Find a book."], 290)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=64, max_position_embeddings=256, tie_word_embeddings=False,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    return NeoModel.extend("llama", LlamaForCausalLM(config).eval(), tokenizer, tiny.codebooks())
+
+
+def hugging_face(
+    model: NeoModel, prompt: list[int], item_type: str, tuples: list[tuple[int, ...]]
+) -> list[tuple[tuple[int, ...], float]]:
+    """Beams of `generate`, constrained by a plain prefix dict."""
+    allowed: dict[tuple[int, ...], set[int]] = {}
+    first = [model.vocabulary.level_tokens(item_type, level).start for level in range(len(tuples[0]))]
+    for codes in tuples:
+        tokens = [start + code for start, code in zip(first, codes, strict=True)]
+        for depth, token in enumerate(tokens):
+            allowed.setdefault(tuple(tokens[:depth]), set()).add(token)
+    out = model.lm.generate(
+        torch.tensor([prompt]), num_beams=BEAMS, num_return_sequences=BEAMS, max_new_tokens=len(first), do_sample=False,
+        length_penalty=0.0, output_scores=True, return_dict_in_generate=True,
+        prefix_allowed_tokens_fn=lambda _, ids: sorted(allowed[tuple(ids[len(prompt) :].tolist())]),
+    )  # fmt: skip
+    found = [
+        (tuple(t - s for t, s in zip(row[len(prompt) :].tolist(), first, strict=True)), float(score))
+        for row, score in zip(out.sequences, out.sequences_scores, strict=True)
+    ]
+    return found
+
+
+@pytest.mark.parametrize("make", [tiny.model, llama], ids=["qwen3", "llama"])
+def test_ranked_tuples_and_scores_equal_generate(tmp_path: Path, make: object) -> None:
+    model: NeoModel = make()  # type: ignore[operator]
+    catalog = tiny.catalog(tmp_path / "c", 60)
+    with catalog.store.read() as txn:
+        tuples = [catalog.codebooks["film"].space.unpack_one(sid) for sid, _ in txn.sids("film")]
+    with running.engine(model, catalog.reader, normalization=Normalization.VOCABULARY) as engine:
+        for text in ("Recommend a film.", "Something else entirely, and longer than the first prompt"):
+            prompt = Conversation((Turn("user", (text, ItemKey("book", "b1"))),))
+            work = RankWork(prompt, constraints=Constraints(("film",)), max_results=BEAMS)
+            (ours,) = running.answer(engine, work)
+            assert isinstance(ours, RankedList)
+            renderer = engine._decoder.renderer
+            ids = renderer.render(prompt, catalog.reader.pin([ItemKey("book", "b1")]).sids)
+            theirs = hugging_face(model, [*ids, model.vocabulary.span_open], "film", tuples)
+            assert [row.codes for row in ours.ranked] == [codes for codes, _ in theirs]
+            for row, (_, score) in zip(ours.ranked, theirs, strict=True):
+                assert row.logprob == pytest.approx(score, abs=1e-4)
+            others = replace(work, constraints=Constraints(("film", "book", "artist")), max_results=180)
+            (everything,) = running.answer(engine, others)
+            assert isinstance(everything, RankedList)
+            live = sum(len(view) for view in catalog.reader.view().types.values())
+            assert len({row.codes for row in everything.ranked}) == live > 100, "every item of every type, once"
+    catalog.close()
