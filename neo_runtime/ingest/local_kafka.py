@@ -12,7 +12,6 @@ import fcntl
 import os
 import random
 import re
-import secrets
 import shutil
 import signal
 import socket
@@ -38,6 +37,7 @@ HOST = "127.0.0.1"
 # Below what systems take for outgoing connections, any of which could take a port before the broker binds it.
 BROKER_PORTS, CONTROLLER_PORTS = range(20000, 26000), range(26000, 32000)
 STOP_WAIT_S = 15.0
+SYSTEM_RANDOM = random.SystemRandom()  # Programs seed the common one.
 
 # Paths are relative to the data folder, where the JVM runs: no path needs escaping. After a kill -9 the controller
 # refuses the broker until its old session is over, which is 9 s by default: hence broker.session.timeout.ms. The log
@@ -128,9 +128,8 @@ def resolve_class_path(progress: Progress) -> str:
             return os.pathsep.join(str(_whole_jar(dependency.artifact)) for dependency in (*given, *transitive))
     except Exception as error:
         raise LocalKafkaError(
-            f"cannot get Apache Kafka {KAFKA_VERSION} ({type(error).__name__}: {error}). The first start needs the "
-            "network, or a mirror as 'central' under [repositories] in jgo's settings file. Files are kept in "
-            f"{settings.repo_cache} (M2_REPO moves it): delete what is broken there, then start again"
+            f"cannot get Kafka ({type(error).__name__}: {error}): the first start needs the network, or a mirror as "
+            f"'central' in jgo's settings; delete what is broken in {settings.repo_cache} (moved by M2_REPO)"
         ) from error
 
 
@@ -142,7 +141,7 @@ def _whole_jar(artifact: Any) -> Path:
 
 
 def _free_port(choices: range) -> int:
-    for port in random.sample(choices, len(choices)):
+    for port in SYSTEM_RANDOM.sample(choices, len(choices)):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
             return port
@@ -204,7 +203,7 @@ class LocalKafka:
         try:
             if not self._identity.exists():
                 # Kafka's ids have 22 characters of base64; one that starts with "-" would read as an option.
-                cluster_id = secrets.token_hex(10) + "AA"
+                cluster_id = SYSTEM_RANDOM.randbytes(10).hex() + "AA"
                 self._spawn([*jvm, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", "server.properties"])
                 self._wait(deadline, lambda process: process.poll() == 0)
             self._spawn([*jvm, "kafka.Kafka", "server.properties"])
@@ -257,10 +256,8 @@ class LocalKafka:
             try:
                 with self.log_file.open("ab") as log:
                     # A process group of its own: Ctrl-C is for this process, which stops the broker in its own time.
-                    process = Process(
-                        command, cwd=self.data_dir, stdin=DEVNULL, stdout=log, stderr=log, process_group=0
-                    )
-                started.set_result(process)
+                    jvm = Process(command, cwd=self.data_dir, stdin=DEVNULL, stdout=log, stderr=log, process_group=0)
+                started.set_result(jvm)
             except OSError as error:
                 started.set_exception(error)
             released.wait()
@@ -283,15 +280,12 @@ class LocalKafka:
 
     def _answers(self, _: Process) -> bool:
         """Whether the port accepts, and it is this broker that answers there, not another one on the same port."""
-        from kafka import KafkaAdminClient
-        from kafka.errors import KafkaError
+        from kafka import KafkaAdminClient, errors
 
-        with contextlib.suppress(OSError, KafkaError):
+        with contextlib.suppress(OSError, errors.KafkaError):
             # First, because an admin client that cannot connect leaves its thread behind.
             socket.create_connection((HOST, self._port), timeout=1).close()
-            with KafkaAdminClient(
-                bootstrap_servers=self.bootstrap, bootstrap_timeout_ms=5000, request_timeout_ms=5000
-            ) as admin:
+            with KafkaAdminClient(bootstrap_servers=self.bootstrap, bootstrap_timeout_ms=5000) as admin:
                 cluster_id = admin.describe_cluster()["cluster_id"]
                 return f"cluster.id={cluster_id}" in self._identity.read_text(encoding="ascii").splitlines()
         return False

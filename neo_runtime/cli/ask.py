@@ -1,0 +1,143 @@
+"""`neo rank`, `neo generate`, `neo status`: a client of a running worker."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from neo_runtime.cli import show
+from rich.markup import escape
+
+from neo_runtime.client import Finish, ItemSpan, NeoClient, Start, Text, generate_request, rank_request
+from neo_runtime.config import DEFAULT_ADDRESS, Settings
+from neo_runtime.types import ItemKey
+
+Address = Annotated[
+    str, typer.Option(help="Address of the generation worker.", envvar="NEO_ADDRESS", show_default=DEFAULT_ADDRESS)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+History = Annotated[
+    list[ItemKey], typer.Option(parser=ItemKey.parse, metavar="TYPE/ID", help="An item the user liked, oldest first.")
+]
+Deny = Annotated[list[ItemKey], typer.Option(parser=ItemKey.parse, metavar="TYPE/ID", help="Never this item.")]
+Allow = Annotated[list[ItemKey], typer.Option(parser=ItemKey.parse, metavar="TYPE/ID", help="Only these items.")]
+
+
+class OutputFormat(str, Enum):
+    """What an answer may hold."""
+
+    mixed = "mixed"
+    items = "items"
+    text = "text"
+
+
+def rank(
+    item_type: Annotated[str, typer.Argument(help="Type of the wanted items, for example film.")],
+    query: Annotated[str, typer.Argument(help="Words to search by; none: recommend for the history.")] = "",
+    history: History = [],  # noqa: B006
+    limit: Annotated[int, typer.Option("--limit", "-n", help="Length of the list.")] = 10,
+    allow: Allow = [],  # noqa: B006
+    deny: Deny = [],  # noqa: B006
+    address: Address = "",
+    json: AsJson = False,
+) -> None:
+    """A ranked list: for a history, or for words.
+
+    neo rank film --history film/alien-1979 --history book/dune-1965
+    neo rank book "detective murder mystery" -n 5 --json
+    """
+    with NeoClient(address or Settings().address) as client:
+        answer = client.rank(
+            rank_request(
+                item_type, prompt=query, task="retrieve" if query else "recommend", history=history, limit=limit,
+                allow=allow, deny=deny, attributes=["year"], include_sids=json,
+            )
+        )  # fmt: skip
+    if json:
+        show.as_json(show.ranking_json(answer))
+    else:
+        show.ranking(answer, f"{item_type} · generation {answer.generation}")
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to say to the model.")] = "",
+    item_type: Annotated[
+        str, typer.Option("--recommend", help="Instead of a prompt: recommend this type and say why.", metavar="TYPE")
+    ] = "",
+    describe: Annotated[str, typer.Option(help="Instead of a prompt: put this item into words.", metavar="TYPE/ID")] = "",
+    history: History = [],  # noqa: B006
+    deny: Deny = [],  # noqa: B006
+    output: Annotated[OutputFormat, typer.Option(help="What the answer may hold.")] = OutputFormat.mixed,
+    temperature: Annotated[float, typer.Option(help="0: the likeliest words.")] = 0.0,
+    seed: Annotated[int | None, typer.Option(help="Makes a temperature above 0 repeatable.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Text tokens at most.")] = None,
+    address: Address = "",
+    json: AsJson = False,
+) -> None:
+    """Text and items, printed as they are decided.
+
+    neo generate "Recommend three films about war."
+    neo generate --recommend film --history film/alien-1979
+    """
+    if not (prompt or item_type or describe):
+        raise typer.BadParameter("give a prompt, --recommend TYPE or --describe TYPE/ID")
+    subject = [ItemKey.parse(describe)] if describe else prompt
+    request = generate_request(
+        subject, task="understand" if describe else "explain" if item_type else None, item_type=item_type,
+        history=history, deny=deny, output=output.value, temperature=temperature, seed=seed,
+        max_output_tokens=max_tokens,
+    )  # fmt: skip
+    with NeoClient(address or Settings().address) as client:
+        if json:
+            show.as_json([_event_json(event) for event in client.generate(request)])
+        else:
+            stream(client, request)
+
+
+def stream(client: NeoClient, request: object) -> Finish | None:
+    """Print a stream as it arrives, item titles in place of codes; returns its last event."""
+    for event in client.generate(request):  # type: ignore[arg-type]
+        if isinstance(event, Text):
+            show.console.print(event.text, end="", markup=False, highlight=False)
+        elif isinstance(event, ItemSpan):
+            show.console.print(f"[bold cyan]{escape(event.item.title)}[/]", end="", highlight=False)
+        elif isinstance(event, Finish):
+            show.console.print(f"  [dim]({event.reason.replace('_', ' ')})[/]" if event.reason != "end_of_sequence" else "")
+            return event
+    return None
+
+
+def _event_json(event: Start | Text | ItemSpan | Finish) -> dict[str, object]:
+    match event:
+        case Start():
+            return {"start": event.response_id, "snapshot": event.snapshot, "generation": event.generation}
+        case Text():
+            return {"text": event.text}
+        case ItemSpan():
+            item = event.item
+            return {"item": str(item.key), "title": item.title, "generation": event.generation}
+        case Finish():
+            return {"finish": event.reason, "text_tokens": event.usage.text_tokens}
+
+
+def status(address: Address = "", json: AsJson = False) -> None:
+    """What the worker serves, and what the catalog holds."""
+    with NeoClient(address or Settings().address) as client:
+        info, catalog = client.serving_info(), client.catalog()
+    if json:
+        show.as_json({"serving": info, "catalog": catalog})
+        return
+    show.console.print(
+        f"[bold]{info.models[0]}[/] on {address or Settings().address} · {catalog.state.snapshot} · "
+        f"generation {catalog.state.generation} · {info.running_requests} running, {info.queued_requests} queued"
+    )
+    show.table(
+        "", ("type", "items", "semantic IDs", "colliding", "codebook"),
+        [(t.item_type, t.items, t.semantic_ids, t.colliding_items, t.codebook) for t in catalog.type_stats],
+    )  # fmt: skip
+    rows = [(p.topic, p.partition, p.next_offset) for p in catalog.position.partitions]
+    if rows:
+        show.table("", ("topic", "partition", "next offset"), rows)
+    show.console.print(f"dead letters {catalog.dead_letters} · stale events {catalog.stale_events}")
