@@ -31,7 +31,9 @@ def catalog(kind: str, size: int) -> tuple[SidSpace, Keys]:
         if kind == "u1024":
             drawn = rng.integers(codes, size=(size, LEVELS))
         else:
-            drawn = np.stack([rng.zipf(1.3, 4 * size).clip(1, 1 << 40)[:size] * (7 * m + 1) % codes for m in range(LEVELS)], 1)
+            drawn = np.stack(
+                [rng.zipf(1.3, 4 * size).clip(1, 1 << 40)[:size] * (7 * m + 1) % codes for m in range(LEVELS)], 1
+            )
             drawn[:, 2:] = (drawn[:, 2:] + rng.integers(codes, size=(size, 2))) % codes
         keys = np.unique(np.concatenate([keys, space.pack(drawn)]))
     return space, np.sort(rng.permutation(keys)[:size])
@@ -98,7 +100,13 @@ def measure(kind: str, size: int, repeats: int) -> list[list[object]]:
         {"ours": lambda: ours(trie, logits), "with a delta": lambda: ours(delta_trie, logits), "dict trie": lambda: peer(root, logits)},
         repeats,
     )  # fmt: skip
-    updated = alternate({"add": lambda: view.apply(2, {"t": {fresh: ("new",)}}), "remove": lambda: view.apply(2, {"t": {int(keys[7]): ()}})}, repeats)
+    updated = alternate(
+        {
+            "add": lambda: view.apply(2, {"t": {fresh: ("new",)}}),
+            "remove": lambda: view.apply(2, {"t": {int(keys[7]): ()}}),
+        },
+        repeats,
+    )
     nodes, second = trie.root(), None
     for level in range(2):
         second = trie.children(level, nodes)

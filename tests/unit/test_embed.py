@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from neo_runtime.embed import Embedder, item_text, load_embedder
 from neo_runtime.embed import transformer as transformer_module
+from neo_runtime.embed.base import unit_rows
 from neo_runtime.embed.lexical import LexicalEmbedder
 from neo_runtime.embed.sparse import SparseRows, right_singular_vectors
 from neo_runtime.embed.transformer import SentenceTransformerEmbedder, TransformerEmbedder
@@ -236,6 +237,11 @@ class TestLoading:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         with pytest.raises(ModelError, match="nothing-here"):
             load_embedder(f"st:{tmp_path}/nothing-here")
+
+
+def test_a_zero_row_becomes_a_unit_too() -> None:
+    rows = unit_rows(np.array([[3, 4], [0, 0]], np.float32))
+    assert_allclose(rows, [[0.6, 0.8], [1, 0]], atol=1e-7)
 
 
 class TestItemText:

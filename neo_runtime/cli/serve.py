@@ -1,0 +1,32 @@
+"""`neo serve`: run a generation worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from neo_runtime.config import Settings
+
+
+def serve(
+    catalog: Annotated[Path | None, typer.Option(help="Folder of the catalog.", envvar="NEO_CATALOG")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of the model; none: the demo model.", envvar="NEO_MODEL")
+    ] = None,
+    listen: Annotated[str | None, typer.Option(help="Address to listen on.", envvar="NEO_LISTEN")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 …", envvar="NEO_DEVICE")] = None,
+) -> None:
+    """Serve a model over gRPC, following the catalog live. SIGTERM drains: running answers finish first."""
+    from neo_runtime.observability.logging import configure_logging
+    from workers import generation_worker
+
+    settings = override(catalog=catalog, model=model, listen=listen, device=device)
+    configure_logging(settings.log_level)
+    generation_worker.run(settings)
+
+
+def override(**given: Any) -> Settings:
+    """Settings with what the command line gave."""
+    return Settings(**{name: value for name, value in given.items() if value is not None})
