@@ -21,10 +21,14 @@ class Settings(BaseSettings):
     catalog: Path = Field(Path(".neo/catalog"), description="Folder of the catalog")
     model: Path | None = Field(None, description="Folder of the model; unset: the demo model")
     embedder: str = Field("", description="Embedder of the catalog worker; empty: the one that the model came with")
-    durable: bool = Field(False, description="Sync LMDB's meta page on every commit: slower, survives a power cut whole")
+    durable: bool = Field(
+        False, description="Sync LMDB's meta page on every commit: slower, survives a power cut whole"
+    )
 
     address: str = Field(DEFAULT_ADDRESS, description="Address that clients call")
-    listen: str = Field(DEFAULT_ADDRESS, description="Address that the generation worker listens on; port 0: a free one")
+    listen: str = Field(
+        DEFAULT_ADDRESS, description="Address that the generation worker listens on; port 0: a free one"
+    )
     device: str = Field("cpu", description="Device of the model, as torch names it")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Type of the model's weights")
     torch_threads: int = Field(0, ge=0, description="Threads of torch; 0: all cores but one")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -25,7 +25,7 @@ Deny = Annotated[list[ItemKey], typer.Option(parser=ItemKey.parse, metavar="TYPE
 Allow = Annotated[list[ItemKey], typer.Option(parser=ItemKey.parse, metavar="TYPE/ID", help="Only these items.")]
 
 
-class OutputFormat(str, Enum):
+class OutputFormat(StrEnum):
     """What an answer may hold."""
 
     mixed = "mixed"

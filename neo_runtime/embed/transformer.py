@@ -123,13 +123,14 @@ def _embed_in_batches(
 @contextmanager
 def _no_progress_bar() -> Iterator[None]:
     """transformers draws one on stderr for every load, also into a worker's log."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    bars: Any = logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            bars.enable_progress_bar()
 
 
 def _digest(parameters: Iterable[torch.Tensor], tokens_max: int | None) -> str:

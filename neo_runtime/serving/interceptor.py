@@ -33,10 +33,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         # Parsed inside the guard: gRPC itself answers UNKNOWN to bytes that are no message.
         parse = handler.request_deserializer
         if handler.response_streaming:
-            guarded = {"unary_stream": _streaming(handler.unary_stream, parse, name)}
-        else:
-            guarded = {"unary_unary": _unary(handler.unary_unary, parse, name)}
-        return handler._replace(request_deserializer=None, **guarded)
+            stream = _streaming(handler.unary_stream, parse, name)
+            return handler._replace(request_deserializer=None, unary_stream=stream)
+        return handler._replace(request_deserializer=None, unary_unary=_unary(handler.unary_unary, parse, name))
 
 
 Parse = Callable[[bytes], Any]

@@ -241,7 +241,7 @@ class TestLoading:
 
 def test_a_zero_row_becomes_a_unit_too() -> None:
     rows = unit_rows(np.array([[3, 4], [0, 0]], np.float32))
-    assert_allclose(rows, [[0.6, 0.8], [1, 0]], atol=1e-7)
+    assert_allclose(rows, [[0.6, 0.8], [1.0, 0.0]], atol=1e-7)
 
 
 class TestItemText:

@@ -1,0 +1,60 @@
+# Two commands are all a newcomer needs: `make demo` and `make test`. Each sets up what it needs first.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+
+.PHONY: help demo test lint format bench proto demo-model kafka clean
+help:
+	@echo "make demo        set up, then show NEO Runtime at work (demo-kafka: through a real Kafka)"
+	@echo "make test        set up, then run every test"
+	@echo "make lint        ruff, mypy, import layers, buf"
+	@echo "make bench       benchmarks beside their peers; results under benchmarks/results/"
+	@echo "make proto       write neo_runtime/v1 from protos/"
+	@echo "make demo-model  train the demo model again (minutes on two cores)"
+
+.venv/base: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed; set PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/dev: .venv/base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,kafka-dev]'
+	@touch $@
+
+demo: .venv/base
+	$(BIN)/neo demo
+
+demo-kafka: .venv/dev
+	$(BIN)/neo demo --kafka
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	cd protos && ../$(BIN)/buf lint
+
+format: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/dev
+	$(BIN)/python -m benchmarks.bench_trie
+	$(BIN)/python -m benchmarks.bench_rank
+	$(BIN)/python -m benchmarks.bench_freshness
+
+proto: .venv/dev
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. protos/neo_runtime/v1/*.proto
+
+demo-model: .venv/dev
+	$(BIN)/python -m neo_runtime.demo.build
+
+kafka: .venv/dev
+	$(BIN)/neo kafka dev
+
+clean:
+	rm -rf .venv .neo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
