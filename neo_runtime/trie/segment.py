@@ -116,9 +116,11 @@ class Segment:
     def load(cls, path: Path) -> Segment:
         """Memory-map a saved segment. CatalogError where it is not one or is cut short; `checksum` tells the rest."""
         with path.open("rb") as file:
-            if file.read(len(_MAGIC)) != _MAGIC:
+            is_segment = file.read(len(_MAGIC)) == _MAGIC
+            text = file.read(int.from_bytes(file.read(8), "little")) if is_segment else b""
+            if not text.rstrip().endswith(b"}"):
                 raise CatalogError(f"{path} is not a trie segment; remove the catalog folder and load it again")
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            header = json.loads(text)
             start, size = file.tell(), os.fstat(file.fileno()).st_size
         if size != start + header["bytes"]:
             wanted = start + header["bytes"]
