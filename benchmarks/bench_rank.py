@@ -2,7 +2,7 @@
 
 fp32, full-vocabulary normalisation on both sides, one process, runs alternating.
 
-    python -m benchmarks.bench_rank [--items 20000] [--prompts 64,256] [--repeats 5]
+    python -m benchmarks.bench_rank [--items 20000] [--prompts 64,256] [--repeats 5] [--device cuda]
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def measure(
 ) -> list[object]:
     prompt = Conversation((Turn("user", ("a " * ((prompt_tokens - 4) // 2),)),))
     ids = engine._decoder.renderer.render(prompt, {})
-    opened = torch.tensor([[*ids, model.vocabulary.span_open]])
+    opened = torch.tensor([[*ids, model.vocabulary.span_open]], device=model.lm.device)
 
     def ours() -> RankedList:
         inbox: queue.Queue[EngineEvent | NeoError] = queue.Queue()
@@ -103,9 +103,11 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--prompts", default="64,256")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model, catalog = make(Path(folder), arguments.items)
+        model.lm.to(arguments.device)
         limits = EngineLimits(1_024, 512, 256, 64)
         engine = LocalEngine(Decoder(model, catalog.reader, limits, Normalization.VOCABULARY))
         allowed = prefixes(catalog, model)
@@ -117,7 +119,8 @@ def main() -> None:
         f"Random Qwen3, width 256, 4 layers, fp32, {torch.get_num_threads()} threads; {arguments.items:,} items, "
         f"{LEVELS} × {CODES} codes, {BEAMS} beams; median (min–max). Batch 1, no batching on either side."
     )
-    report("rank", header, rows, note)
+    where = torch.cuda.get_device_name(arguments.device) if arguments.device != "cpu" else ""
+    report("rank-cuda" if where else "rank", header, rows, f"{note} {where}".strip())
 
 
 if __name__ == "__main__":
