@@ -1,0 +1,70 @@
+"""The Amazon 2014 catalog beside the checkout, where it lies: three item types, real users. Nothing of it is copied here."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(os.environ.get("NEO_AMAZON_DATA", Path(__file__).parents[3] / "shared" / "data" / "amazon-2014"))
+TYPES = ("beauty", "toys", "office")
+needs_amazon = pytest.mark.skipif(
+    not FOLDER.is_dir(), reason=f"the Amazon 2014 data is not in {FOLDER}; NEO_AMAZON_DATA names another folder"
+)
+
+
+def item_lines(item_type: str) -> Iterator[dict[str, object]]:
+    """Items in the runtime's own file format: categories, brand become attributes."""
+    with gzip.open(FOLDER / f"{item_type}.items.jsonl.gz", "rt") as file:
+        for line in file:
+            row = json.loads(line)
+            attributes = {name: row[name] for name in ("categories", "brand") if row.get(name)}
+            yield {
+                "type": row["type"], "id": row["id"], "title": row["title"][:1_000],
+                "description": row.get("description", ""), "attributes": attributes,
+            }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class User:
+    """One user's items of one type, oldest first; the last is the test item, the one before for validation."""
+
+    number: int
+    item_type: str
+    items: tuple[str, ...]
+
+    @property
+    def train(self) -> tuple[str, ...]:
+        return self.items[:-2]
+
+    @property
+    def context(self) -> tuple[str, ...]:
+        """What is known when the test item is to be guessed."""
+        return self.items[:-1]
+
+    @property
+    def target(self) -> str:
+        return self.items[-1]
+
+
+def users(item_type: str) -> list[User]:
+    with gzip.open(FOLDER / f"{item_type}.sequences.tsv.gz", "rt") as file:
+        rows = [line.rstrip("\n").split("\t") for line in file]
+    return [User(int(row[0]), item_type, tuple(row[1].split())) for row in rows]
+
+
+def popularity_hits(people: list[User], k: int = 10) -> float:
+    """HR@k of the most popular items of the training part, the user's own left out."""
+    counts = Counter(item for user in people for item in user.train)
+    ranked = [item for item, _ in counts.most_common(k + 200)]
+    hits = 0
+    for user in people:
+        seen = set(user.context)
+        hits += user.target in [item for item in ranked if item not in seen][:k]
+    return hits / len(people)
