@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 CONFIG_FILE_VARIABLE = "NEO_CONFIG"
 DEFAULT_ADDRESS = "127.0.0.1:50051"
+DEMO_CATALOG = Path(__file__).parent / "demo" / "catalog"
+DEMO_MODEL = Path(__file__).parent / "demo" / "model"
 
 
 class Settings(BaseSettings):
@@ -19,7 +21,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="NEO_", extra="forbid", protected_namespaces=())
 
     catalog: Path = Field(Path(".neo/catalog"), description="Folder of the catalog")
-    model: Path | None = Field(None, description="Folder of the model; unset: the demo model")
+    model: Path = Field(DEMO_MODEL, description="Folder of the model; unset: the demo model")
     embedder: str = Field("", description="Embedder of the catalog worker; empty: the one that the model came with")
     durable: bool = Field(
         False, description="Sync LMDB's meta page on every commit: slower, survives a power cut whole"

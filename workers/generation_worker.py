@@ -13,7 +13,6 @@ from prometheus_client import start_http_server
 
 from neo_runtime.catalog.catalog import check_fingerprints, open_reader
 from neo_runtime.config import Settings
-from neo_runtime.demo import DEMO_MODEL
 from neo_runtime.engine.api import EngineLimits
 from neo_runtime.engine.local import LocalEngine
 from neo_runtime.engine.request import Decoder
@@ -28,7 +27,7 @@ def run(settings: Settings, ready: Callable[[str], None] = lambda address: None)
     """Serve until SIGTERM or SIGINT, then drain. StartupError where model, catalog or port do not allow it."""
     torch.set_num_threads(settings.torch_threads or max(1, (os.cpu_count() or 2) - 1))
     reader, codebooks = open_reader(settings.catalog)
-    model = NeoModel.load(settings.model or DEMO_MODEL, dtype=getattr(torch, settings.dtype), device=settings.device)
+    model = NeoModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
     check_fingerprints(model.fingerprints, {name: book.fingerprint for name, book in codebooks.items()})
     limits = EngineLimits(
         max_context_tokens=model.context_tokens,

@@ -14,6 +14,6 @@ def demo(
     data: Annotated[Path | None, typer.Option(help="Folder with another catalog (*.jsonl).", exists=True)] = None,
 ) -> None:
     """See NEO Runtime do its job: load a catalog, ask, publish an item, see it answered, delete it again."""
-    from neo_runtime.demo.show import run_demo
+    from neo_runtime.cli.walkthrough import run_demo
 
     run_demo(kafka=kafka, keep=keep, data=data)

@@ -1,0 +1,53 @@
+"""Open the catalog that the settings name, or make it from a model's codebooks, with the embedder that belongs to it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import structlog
+
+from neo_runtime.catalog.catalog import Catalog
+from neo_runtime.config import Settings
+from neo_runtime.embed import Embedder, load_embedder
+from neo_runtime.errors import StartupError
+from neo_runtime.sid.assign import CollisionPolicy
+from neo_runtime.sid.codebook import load_codebooks
+
+_log = structlog.get_logger(__name__)
+
+
+def open_or_create(settings: Settings, *, source: Path | None = None, policy: str = "nearest-free") -> Catalog:
+    """The catalog for writing. A new one takes codebooks and fitted embedder from `source`: a model's folder, or what
+    `neo sids fit` wrote; without one, from the settings' model or the demo model.
+    """
+    folder = settings.catalog
+    if (folder / "data.mdb").exists():
+        return Catalog.open(folder, embedder=embedder_of(folder, settings.embedder), durable=settings.durable)
+    source = source or settings.model
+    try:
+        chosen = CollisionPolicy(policy)
+    except ValueError as error:
+        names = ", ".join(entry.value for entry in CollisionPolicy)
+        raise StartupError(f"policy {policy!r} is not one of {names}") from error
+    embedder = embedder_of(source, settings.embedder)
+    if (source / "embedder").is_dir():
+        shutil.copytree(source / "embedder", folder / "embedder", dirs_exist_ok=True)
+    codebooks = load_codebooks(source / "codebooks")
+    return Catalog.create(folder, codebooks, embedder=embedder, policy=chosen, durable=settings.durable)
+
+
+def embedder_of(folder: Path, spec: str) -> Embedder | None:
+    """The one that `spec` names, else the one that the codebooks beside it were fitted with.
+
+    None where that one is not to be had from its name: events must then carry their embeddings.
+    """
+    if spec:
+        return load_embedder(spec)
+    if (folder / "embedder").is_dir():
+        return load_embedder(f"lexical:{folder / 'embedder'}")
+    names = {codebook.embedder for codebook in load_codebooks(folder / "codebooks").values()}
+    if len(names) == 1 and next(iter(names)).startswith("all-MiniLM-L6-v2@"):
+        return load_embedder("minilm")
+    _log.warning("no embedder: events must carry embeddings", fitted_with=sorted(names), setting="NEO_EMBEDDER")
+    return None

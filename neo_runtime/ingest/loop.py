@@ -1,0 +1,159 @@
+"""Keep a catalog up to date with a topic.
+
+One thread does everything, so that one order holds; a crash between any two steps repeats work and loses nothing.
+1. poll: what is there, at once, however little; nothing while the outbox is full
+2. decode; what cannot be decoded goes on as a dead letter
+3. one transaction of the catalog: items, SIDs, offsets, dead letters, outbox
+4. publish the outbox, and acknowledge what has arrived
+Step 4 also runs first, for what the last run left. Offsets live in the catalog alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+
+import structlog
+from tenacity import RetryError
+
+from neo_runtime.catalog.batch import Applied
+from neo_runtime.catalog.catalog import Catalog
+from neo_runtime.catalog.item import Event, RawRecord
+from neo_runtime.ingest.broker import Outage
+from neo_runtime.ingest.event import decode
+from neo_runtime.ingest.publisher import Publisher
+from neo_runtime.ingest.source import RecordSource, lag
+from neo_runtime.observability import metrics
+
+IDLE_POLL_S = 0.5  # also how late a stop is noticed
+UNSETTLED_POLL_S = 0.02  # then it is quiet, and what was published can be acknowledged
+FULL_WAIT_S = 0.1
+SUMMARY_EVERY_S = 10.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class IngestStats:
+    """What a loop has done since it was made. `delay_s` is the newest batch's oldest record, from its timestamp on."""
+
+    batches: int = 0
+    records: int = 0
+    upserted: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    stale: int = 0
+    unknown_deletes: int = 0
+    replayed: int = 0
+    dead_letters: int = 0
+    published: int = 0
+    outages: int = 0
+    generation: int = 0
+    lag: int = 0
+    delay_s: float = 0.0
+
+    def add(self, applied: Applied) -> None:
+        """Count one batch."""
+        for field in fields(applied):
+            if field.name != "generation":
+                setattr(self, field.name, getattr(self, field.name) + getattr(applied, field.name))
+        self.generation = applied.generation
+
+
+class IngestLoop:
+    """Owns source and publisher, and closes them; the catalog stays the caller's. `publisher` None: nothing goes out."""
+
+    def __init__(
+        self, catalog: Catalog, source: RecordSource, publisher: Publisher | None = None, *,
+        max_batch: int = 1_000, max_batch_bytes: int = 8 << 20, max_outbox: int = 10_000,
+        decode: Callable[[RawRecord], Event] = decode,
+    ) -> None:  # fmt: skip
+        self._catalog, self._source, self._publisher, self._decode = catalog, source, publisher, decode
+        self._max_batch, self._max_batch_bytes, self._max_outbox = max_batch, max_batch_bytes, max_outbox
+        self._summary_at, self._summarized = time.monotonic() + SUMMARY_EVERY_S, 0
+        self.stats = IngestStats()
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop`; then the batch in hand is finished and everything closed, broker or no broker.
+
+        Outages are waited out. StartupError where only an operator can help.
+        """
+        outage = Outage(stop)
+        try:
+            outage.retrying()(self._publish, quiet=True)
+            while not stop.is_set():
+                outage.retrying()(self._turn)
+                outage.over()
+                self._summarize(outage)
+        except RetryError:
+            _log.warning("stopped while the broker is away")
+        finally:
+            self._source.close()
+            if self._publisher:
+                self._publisher.close()
+                self.stats.published = self._publisher.published
+
+    def _turn(self) -> None:
+        full = self._publisher is not None and self._publisher.waiting() >= self._max_outbox
+        unsettled = self._publisher is not None and self._publisher.under_way() > 0
+        records = []
+        if not full:
+            records = self._source.poll(self._max_batch, UNSETTLED_POLL_S if unsettled else IDLE_POLL_S)
+        for batch in _cut(records, self._max_batch_bytes):
+            self._apply(batch)
+        self._publish(FULL_WAIT_S if full else 0.0, quiet=not records)
+
+    def _apply(self, records: list[RawRecord]) -> None:
+        started = time.perf_counter()
+        events = [self._decode(record) for record in records]
+        positions = {record.position[:2]: record.position.offset + 1 for record in records}
+        applied = self._catalog.apply(events, positions, publish=self._publisher is not None)
+        self.stats.add(applied)
+        self.stats.batches += 1
+        self.stats.records += len(records)
+        oldest = min(record.timestamp_us for record in records)
+        self.stats.delay_s = round(max(0.0, time.time() - oldest / 1e6), 4)
+        _export(applied)
+        _log.debug(
+            "batch applied", records=len(records), milliseconds=round((time.perf_counter() - started) * 1e3, 1),
+            delay_s=self.stats.delay_s, **asdict(applied),
+        )  # fmt: skip
+
+    def _publish(self, wait_s: float = 0.0, *, quiet: bool) -> None:
+        if self._publisher is not None:
+            self._publisher.send()
+            self._publisher.settle(wait_s, quiet=quiet)
+
+    def _summarize(self, outage: Outage) -> None:
+        if time.monotonic() < self._summary_at:
+            return
+        self._summary_at = time.monotonic() + SUMMARY_EVERY_S
+        self.stats.outages, self.stats.lag = outage.count, lag(self._source)
+        self.stats.published = self._publisher.published if self._publisher else 0
+        if self.stats.records > self._summarized or self.stats.lag:
+            _log.info("following", **asdict(self.stats))
+            self._summarized = self.stats.records
+
+
+def _cut(records: list[RawRecord], max_bytes: int) -> Iterator[list[RawRecord]]:
+    """In runs of at most `max_bytes`, or of one larger record."""
+    run: list[RawRecord] = []
+    size = 0
+    for record in records:
+        length = len(record.value or b"")
+        if run and size + length > max_bytes:
+            yield run
+            run, size = [], 0
+        run.append(record)
+        size += length
+    if run:
+        yield run
+
+
+def _export(applied: Applied) -> None:
+    for outcome, count in asdict(applied).items():
+        if outcome != "generation" and count:
+            metrics.EVENTS_APPLIED.labels(outcome).inc(count)
+    metrics.CATALOG_GENERATION.set(applied.generation)

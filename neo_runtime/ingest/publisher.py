@@ -1,0 +1,228 @@
+"""The outbox of a catalog to Kafka: in order, at least once, acknowledged to the catalog when the broker has it.
+
+Belongs to the thread that applies events. The order is the guarantee:
+1. send the oldest records of the outbox that are not under way
+2. wait for the broker, oldest first
+3. acknowledge what it has, up to the first that it refused; that one and all after it are sent again
+
+Sending anything before an older record that failed would leave the older state of an item as the topic's last.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any, Protocol
+
+import structlog
+from kafka import KafkaProducer
+from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
+
+from neo_runtime.catalog.catalog import Catalog
+from neo_runtime.catalog.records import DeadLetter, Outgoing
+from neo_runtime.ingest.broker import CLIENT_OPTIONS, BrokerUnavailableError, close_quietly, dial, kafka_errors
+from neo_runtime.ingest.outgoing import KafkaRecord, OutgoingEncoder
+from neo_runtime.types import Position
+
+PRODUCER_OPTIONS: dict[str, Any] = {
+    **CLIENT_OPTIONS,
+    "enable_idempotence": True,
+    "acks": "all",
+    "max_in_flight_requests_per_connection": 5,
+    "delivery_timeout_ms": 15_000,
+    "max_block_ms": 3_000,
+    "linger_ms": 0,
+    "batch_size": 128 << 10,
+    "max_request_size": 64 << 20,  # the broker has the say on what is too large
+    "allow_auto_create_topics": False,
+    "metrics_enabled": False,
+}
+TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+MOST_CUT = 2
+WINDOW = 2_000  # records under way at most
+UNACKNOWLEDGED = 500  # a commit for every record would cost more than sending some again after a crash
+UNACKNOWLEDGED_S = 1.0
+DOUBT_S = 1.0  # after a refusal, how long an answer is waited for before calling it an outage still
+CLOSE_TIMEOUT_S = 2.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Delivery(Protocol):
+    """A record on its way."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether the broker has answered, yes or no, after `timeout_s` at most."""
+
+    def error(self) -> Exception | None:
+        """Why an answered record was refused; None where it arrived."""
+
+
+class RecordSink(Protocol):
+    """Where records go."""
+
+    def send(self, record: KafkaRecord) -> Delivery:
+        """Takes the record; KafkaError where it cannot even do that."""
+
+    def close(self) -> None:
+        """Within seconds, whatever is still under way."""
+
+
+class KafkaSink:
+    """One idempotent producer, for the life of the process: it survives its broker."""
+
+    def __init__(self, bootstrap: str) -> None:
+        """BrokerUnavailableError where nobody answers."""
+        dial(bootstrap)
+        with kafka_errors(f"publishing to {bootstrap}"):
+            self._producer = KafkaProducer(bootstrap_servers=bootstrap, **PRODUCER_OPTIONS)
+
+    def send(self, record: KafkaRecord) -> KafkaDelivery:
+        """See RecordSink. Blocks for seconds where the topic is not known."""
+        return KafkaDelivery(
+            self._producer.send(record.topic, key=record.key, value=record.value, headers=record.headers)
+        )
+
+    def close(self) -> None:
+        """See RecordSink."""
+        try:
+            self._producer.close(timeout=CLOSE_TIMEOUT_S)
+        except KafkaTimeoutError:  # raised before anything is closed: threads would stay, and the exit wait again
+            self._producer._sender.force_close()
+            close_quietly(self._producer, timeout=CLOSE_TIMEOUT_S)
+
+
+class KafkaDelivery:
+    """A future of kafka-python. Flushing instead would not tell which record failed."""
+
+    def __init__(self, future: Any) -> None:
+        self._future = future
+
+    def wait(self, timeout_s: float) -> bool:
+        """See Delivery."""
+        if timeout_s > 0 and not self._future.is_done:
+            with suppress(KafkaError):
+                self._future.get(timeout=timeout_s)
+        return bool(self._future.is_done)
+
+    def error(self) -> Exception | None:
+        """See Delivery."""
+        failure: Exception | None = self._future.exception
+        return failure
+
+    def position(self) -> Position:
+        """Where an arrived record is."""
+        metadata = self._future.value
+        return Position(metadata.topic, metadata.partition, metadata.offset)
+
+
+@dataclass(slots=True)
+class UnderWay:
+    """A record of the outbox that was sent and not yet acknowledged to the catalog."""
+
+    number: int
+    topic: str
+    delivery: Delivery
+
+    def arrived(self) -> bool:
+        return self.delivery.wait(0) and self.delivery.error() is None
+
+
+class Publisher:
+    """One per catalog. See the module for what it guarantees."""
+
+    def __init__(self, catalog: Catalog, sink: RecordSink, encoder: OutgoingEncoder) -> None:
+        self._catalog, self._sink, self._encoder = catalog, sink, encoder
+        self._under_way: deque[UnderWay] = deque()
+        self._cuts: dict[int, int] = {}
+        self._acknowledged_at = time.monotonic()
+        self._newest_logged = -1
+        self._in_doubt = False
+        self.published = 0
+
+    def waiting(self) -> int:
+        """Records that the catalog keeps for Kafka, under way or not."""
+        with self._catalog.store.read() as txn:
+            return txn.entries("outbox")
+
+    def under_way(self) -> int:
+        """Records that were sent and not yet acknowledged."""
+        return len(self._under_way)
+
+    def send(self) -> None:
+        """Send what waits. BrokerUnavailableError where that is not possible now."""
+        if self._refusal():
+            return  # settle has to start over first, or the order is lost
+        for number, outgoing in self._catalog.outbox(WINDOW)[len(self._under_way) :]:
+            self._log(number, outgoing)
+            self._under_way.append(self._send(number, outgoing))
+
+    def settle(self, wait_s: float = 0.0, *, quiet: bool = True) -> None:
+        """Acknowledge what has arrived; where not `quiet`, only what is worth a commit.
+
+        BrokerUnavailableError where the broker refused something: it is sent again.
+        """
+        if self._under_way:
+            self._under_way[-1].delivery.wait(max(wait_s, DOUBT_S) if self._in_doubt else wait_s)
+        arrived = sum(1 for _ in takewhile(UnderWay.arrived, self._under_way))
+        if arrived:
+            self._in_doubt = False
+            refused = arrived < len(self._under_way) and self._under_way[arrived].delivery.wait(0)
+            late = time.monotonic() - self._acknowledged_at > UNACKNOWLEDGED_S
+            if quiet or refused or late or arrived >= UNACKNOWLEDGED:
+                self._acknowledge(arrived)
+        if error := self._refusal():
+            self._start_over(error)
+        elif self._in_doubt and self._under_way:
+            raise BrokerUnavailableError(f"publishing to {self._under_way[0].topic}: not answered yet")
+
+    def close(self) -> None:
+        """Give what is under way a moment, then let go: the next start sends what was not acknowledged."""
+        with suppress(BrokerUnavailableError):
+            self.send()
+            self.settle(CLOSE_TIMEOUT_S)
+        self._sink.close()
+
+    def _send(self, number: int, outgoing: Outgoing) -> UnderWay:
+        record = self._encoder.encode(outgoing, self._cuts.get(number, 0))
+        try:
+            return UnderWay(number, record.topic, self._sink.send(record))
+        except KafkaError as error:
+            raise BrokerUnavailableError(f"publishing to {record.topic}: {error}") from error
+
+    def _acknowledge(self, count: int) -> None:
+        numbers = [self._under_way.popleft().number for _ in range(count)]
+        self._catalog.acknowledge(numbers)
+        self._acknowledged_at = time.monotonic()
+        self.published += count
+        for number in self._cuts.keys() & set(numbers):
+            del self._cuts[number]
+
+    def _refusal(self) -> Exception | None:
+        """Why the oldest record under way did not arrive, where that is known."""
+        if self._under_way and self._under_way[0].delivery.wait(0):
+            return self._under_way[0].delivery.error()
+        return None
+
+    def _start_over(self, error: Exception) -> None:
+        """Forget what is under way once all of it is answered: nothing may arrive after what is sent again."""
+        oldest = self._under_way[0]
+        if all(entry.delivery.wait(0) for entry in self._under_way):
+            self._under_way.clear()
+            cut = self._cuts.get(oldest.number, 0)
+            if isinstance(error, TOO_LARGE) and cut < MOST_CUT:
+                self._cuts[oldest.number] = cut + 1
+                return
+        elif isinstance(error, TOO_LARGE):
+            return
+        self._in_doubt = True
+        raise BrokerUnavailableError(f"publishing to {oldest.topic}: {error}") from error
+
+    def _log(self, number: int, outgoing: Outgoing) -> None:
+        if isinstance(outgoing, DeadLetter) and number > self._newest_logged:
+            self._newest_logged = number
+            origin = f"{outgoing.topic}[{outgoing.partition}]@{outgoing.offset}"
+            _log.warning("dead letter", origin=origin, reason=outgoing.reason, message=outgoing.message)

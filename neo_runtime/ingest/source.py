@@ -1,0 +1,244 @@
+"""Where records come from: Kafka, or memory in tests. A source belongs to the thread that polls it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import structlog
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import OffsetOutOfRangeError
+
+from neo_runtime.catalog.item import RawRecord
+from neo_runtime.errors import StartupError
+from neo_runtime.ingest.broker import (
+    CLIENT_OPTIONS,
+    BrokerUnavailableError,
+    close_quietly,
+    dial,
+    kafka_errors,
+)
+from neo_runtime.types import Position
+
+Offsets = dict[tuple[str, int], int]
+"""(topic, partition) to an offset."""
+
+# Bytes come as they are: a deserializer that raises makes every later poll spin for ever. Offsets are the catalog's,
+# not a group's. A fetch waits at the broker for the first byte, so a lone record is not kept waiting.
+CONSUMER_OPTIONS: dict[str, Any] = {
+    **CLIENT_OPTIONS,
+    "group_id": None,
+    "key_deserializer": None,
+    "value_deserializer": None,
+    "enable_auto_commit": False,
+    "auto_offset_reset": "none",
+    "isolation_level": "read_committed",
+    "allow_auto_create_topics": False,
+    "check_crcs": True,
+    "fetch_min_bytes": 1,
+    "fetch_max_wait_ms": 500,
+    "max_partition_fetch_bytes": 1 << 20,
+    "fetch_max_bytes": 8 << 20,
+    "max_poll_records": 1_000,
+    "metrics_enabled": False,
+}
+CHECK_EVERY_S = 5.0
+ANSWER_TIMEOUT_MS = 3_000
+CLOSE_TIMEOUT_MS = 1_000
+
+_log = structlog.get_logger(__name__)
+
+
+class RecordSource(Protocol):
+    """Records of one topic in log order per partition, from where the catalog stopped."""
+
+    def poll(self, max_records: int, timeout_s: float) -> list[RawRecord]:
+        """What is there, at most `max_records`, as soon as there is something; empty after `timeout_s`.
+
+        BrokerUnavailableError: call again later, nothing was lost. StartupError: only an operator can help.
+        """
+
+    def positions(self) -> Offsets:
+        """The next offset that poll will look at."""
+
+    def end_offsets(self) -> Offsets:
+        """The newest ends known, without asking."""
+
+    def close(self) -> None:
+        """Within seconds, whether or not the broker answers."""
+
+
+def lag(source: RecordSource) -> int:
+    """Records that are in the log and not yet polled, as far as is known."""
+    ends = source.end_offsets()
+    return sum(max(0, ends.get(partition, 0) - offset) for partition, offset in source.positions().items())
+
+
+class MemorySource:
+    """A log in memory. A restart is another source over the same `log`, with the offsets that the catalog holds."""
+
+    def __init__(self, log: list[RawRecord] | None = None, stored: Mapping[tuple[str, int], int] | None = None) -> None:
+        self.log = [] if log is None else log
+        self._stored = dict(stored or {})
+        self._read = 0
+
+    def append(
+        self, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = (), *,
+        topic: str = "items", partition: int = 0, timestamp_us: int = 1,
+    ) -> Position:  # fmt: skip
+        """Publish one record."""
+        taken = sum(record.position[:2] == (topic, partition) for record in self.log)
+        position = Position(topic, partition, taken)
+        self.log.append(RawRecord(position, key, value, tuple(headers), timestamp_us))
+        return position
+
+    def poll(self, max_records: int, timeout_s: float) -> list[RawRecord]:
+        """See RecordSource."""
+        records: list[RawRecord] = []
+        while self._read < len(self.log) and len(records) < max_records:
+            record = self.log[self._read]
+            self._read += 1
+            if record.position.offset >= self._stored.get(record.position[:2], 0):
+                records.append(record)
+        if not records:
+            time.sleep(min(timeout_s, 0.001))
+        return records
+
+    def positions(self) -> Offsets:
+        """See RecordSource."""
+        return _next_offsets(self.log[: self._read])
+
+    def end_offsets(self) -> Offsets:
+        """See RecordSource."""
+        return _next_offsets(self.log)
+
+    def close(self) -> None:
+        """See RecordSource."""
+
+
+class KafkaSource:
+    """Every partition of one topic, with `assign`: the state lives in the catalog, so no group may take one away.
+
+    Any error costs the consumer, and the next poll makes another where this one stopped: after an error inside a
+    fetched batch, kafka-python's poll never returns.
+    """
+
+    def __init__(self, bootstrap: str, topic: str, stored: Mapping[tuple[str, int], int]) -> None:
+        """BrokerUnavailableError where nobody answers, StartupError where `stored` does not fit the topic."""
+        self._bootstrap, self._topic = bootstrap, topic
+        self._next = {partition: offset for (name, partition), offset in stored.items() if name == topic}
+        self._ends: dict[int, int] = {}
+        self._consumer: Any = None
+        self._connect()
+
+    def poll(self, max_records: int, timeout_s: float) -> list[RawRecord]:
+        """See RecordSource."""
+        if self._consumer is None:
+            self._connect()
+        try:
+            with kafka_errors(f"reading {self._topic}"):
+                records = self._fetch(max_records, timeout_s)
+                if time.monotonic() >= self._check_at:
+                    self._check(heard=bool(records))
+        except BaseException:
+            self._drop()
+            raise
+        return records
+
+    def positions(self) -> Offsets:
+        """See RecordSource. Markers of transactions count as read."""
+        if self._consumer is None:
+            return {(self._topic, partition): offset for partition, offset in self._next.items()}
+        positions = {tp: self._consumer.position(tp, timeout_ms=0) for tp in self._consumer.assignment()}
+        return {(tp.topic, tp.partition): offset for tp, offset in positions.items() if offset is not None}
+
+    def end_offsets(self) -> Offsets:
+        """See RecordSource."""
+        if self._consumer is not None:
+            for tp in self._consumer.assignment():
+                fetched = self._consumer.highwater(tp) or 0
+                self._ends[tp.partition] = max(fetched, self._ends.get(tp.partition, 0))
+        return {(self._topic, partition): offset for partition, offset in self._ends.items()}
+
+    def close(self) -> None:
+        """See RecordSource."""
+        self._drop()
+
+    def _fetch(self, max_records: int, timeout_s: float) -> list[RawRecord]:
+        try:
+            fetched = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+        except OffsetOutOfRangeError:
+            self._drop()
+            self._connect()  # says which offset is out of which range
+            return []
+        records = [_raw(record) for batch in fetched.values() for record in batch]
+        for record in records:
+            self._next[record.position.partition] = record.position.offset + 1
+        return records
+
+    def _check(self, *, heard: bool) -> None:
+        """Now and then: is the broker there (an empty poll does not tell), and did the topic get partitions?"""
+        assigned = self._consumer.assignment()
+        if not heard:
+            ends = self._consumer.end_offsets(list(assigned), timeout_ms=ANSWER_TIMEOUT_MS)
+            self._ends.update((tp.partition, offset) for tp, offset in ends.items())
+        known = self._consumer.partitions_for_topic(self._topic) or set()
+        if len(known) > len(assigned):
+            _log.info("topic has new partitions", topic=self._topic, partitions=len(known))
+            self._assign(self._consumer, known)
+        self._check_at = time.monotonic() + CHECK_EVERY_S
+
+    def _connect(self) -> None:
+        dial(self._bootstrap)
+        with contextlib.ExitStack() as undo, kafka_errors(f"reading {self._topic} at {self._bootstrap}"):
+            consumer = KafkaConsumer(bootstrap_servers=self._bootstrap, **CONSUMER_OPTIONS)
+            undo.callback(close_quietly, consumer, autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+            partitions = consumer.partitions_for_topic(self._topic)
+            if not partitions:  # also where a broker that just started does not know its topics yet
+                raise BrokerUnavailableError(f"{self._bootstrap} knows no topic {self._topic!r}")
+            self._assign(consumer, partitions)
+            undo.pop_all()
+        self._consumer = consumer
+        self._check_at = time.monotonic() + CHECK_EVERY_S
+
+    def _assign(self, consumer: Any, partitions: set[int]) -> None:
+        """Seek to what is stored, or to the start of a partition that is new to the catalog."""
+        assigned = [TopicPartition(self._topic, partition) for partition in sorted(partitions)]
+        consumer.assign(assigned)
+        starts = consumer.beginning_offsets(assigned, timeout_ms=ANSWER_TIMEOUT_MS)
+        ends = consumer.end_offsets(assigned, timeout_ms=ANSWER_TIMEOUT_MS)
+        for missing in sorted(self._next.keys() - partitions):
+            raise _misfit(self._topic, missing, self._next[missing], "the topic has no such partition")
+        for tp in assigned:
+            offset = self._next.setdefault(tp.partition, starts[tp])
+            if not starts[tp] <= offset <= ends[tp]:
+                raise _misfit(self._topic, tp.partition, offset, f"the topic has {starts[tp]} to {ends[tp]}")
+            consumer.seek(tp, offset)
+            self._ends[tp.partition] = ends[tp]
+
+    def _drop(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            close_quietly(consumer, autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+
+
+def _misfit(topic: str, partition: int, stored: int, found: str) -> StartupError:
+    return StartupError(
+        f"the catalog has read {topic}[{partition}] up to offset {stored}, but {found}: the topic was made anew, or "
+        "dropped records that were not read. Start with a new catalog folder, which reads the topic from its start; "
+        "or, where this is the wrong Kafka, correct its address",
+        reason="OFFSET_OUT_OF_RANGE",
+        metadata={"topic": topic, "partition": str(partition), "stored": str(stored)},
+    )
+
+
+def _raw(record: Any) -> RawRecord:
+    timestamp_us = max(0, record.timestamp or 0) * 1000
+    position = Position(record.topic, record.partition, record.offset)
+    return RawRecord(position, record.key, record.value, tuple(record.headers), timestamp_us)
+
+
+def _next_offsets(log: list[RawRecord]) -> Offsets:
+    return {record.position[:2]: record.position.offset + 1 for record in log}

@@ -1,0 +1,68 @@
+"""The topics that a catalog needs, made where they are missing."""
+
+from __future__ import annotations
+
+from contextlib import closing, suppress
+from typing import Any
+
+import structlog
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError
+
+from neo_runtime.errors import StartupError
+from neo_runtime.ingest.broker import CLIENT_OPTIONS, dial, kafka_errors
+from neo_runtime.ingest.outgoing import DEAD_LETTER_SUFFIX
+
+DAY_MS = 86_400_000
+# A reader that was away for longer than delete.retention.ms may never see a deletion.
+COMPACTED = {"cleanup.policy": "compact", "delete.retention.ms": str(7 * DAY_MS)}
+DEAD_LETTERS = {"cleanup.policy": "delete", "retention.ms": str(14 * DAY_MS)}
+MISSING, NO_ERROR, ALREADY_EXISTS = 3, 0, 36
+
+_log = structlog.get_logger(__name__)
+
+
+def ensure_topics(bootstrap: str, items: str, assignments: str, *, partitions: int = 8) -> list[str]:
+    """Make items, assignments and dead letters where missing; returns those made. Existing ones are left alone.
+
+    BrokerUnavailableError where nobody answers, StartupError where a topic cannot be made.
+    """
+    wanted = {
+        items: {"num_partitions": partitions, "configs": COMPACTED},
+        assignments: {"num_partitions": partitions, "configs": COMPACTED},
+        items + DEAD_LETTER_SUFFIX: {"num_partitions": 1, "configs": DEAD_LETTERS},
+    }
+    dial(bootstrap)
+    with kafka_errors(f"topics at {bootstrap}"), closing(_admin(bootstrap)) as admin:
+        found = {topic["name"] for topic in admin.describe_topics(list(wanted)) if topic["error_code"] != MISSING}
+        _warn_of_deletion(admin, sorted(found & {items, assignments}))
+        missing = {name: options for name, options in wanted.items() if name not in found}
+        return _create(admin, missing) if missing else []
+
+
+def _admin(bootstrap: str) -> Any:
+    return KafkaAdminClient(bootstrap_servers=bootstrap, **CLIENT_OPTIONS)
+
+
+def _create(admin: Any, missing: dict[str, dict[str, Any]]) -> list[str]:
+    """The broker's default replication. Another worker may make the same topics at the same time."""
+    result = admin.create_topics(missing, raise_errors=False)
+    for topic in result["topics"]:
+        if topic["error_code"] not in (NO_ERROR, ALREADY_EXISTS):
+            problem = topic["error_message"] or f"error {topic['error_code']}"
+            raise StartupError(f"topic {topic['name']!r} cannot be made ({problem}); have it made, then start again")
+    admin.wait_for_topics(list(missing))
+    _log.info("topics made", topics=sorted(missing))
+    return sorted(missing)
+
+
+def _warn_of_deletion(admin: Any, names: list[str]) -> None:
+    """A topic that drops records by age ends up without items that nobody deleted."""
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, ["cleanup.policy"]) for name in names]
+    with suppress(KafkaError):  # not everybody may ask
+        described = admin.describe_configs(resources, config_filter="all") if resources else {}
+        for name, options in described.get("topic", {}).items():
+            policy = options["cleanup.policy"]["value"]
+            if policy != "compact":
+                _log.warning("topic forgets items: set cleanup.policy to compact", topic=name, policy=policy)
