@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -49,9 +50,11 @@ def load(
     neo catalog load films.jsonl books.jsonl --catalog .neo/catalog
     """
     from neo_runtime.ingest.bulk import load_files
+    from neo_runtime.ingest.catalogs import open_or_create
 
     settings = override(catalog=catalog, model=model, embedder=embedder)
-    totals = load_files(settings, files, codebooks, policy, show.progress("loading", quiet=json))
+    with closing(open_or_create(settings, source=codebooks, policy=policy)) as opened:
+        totals = load_files(opened, files, show.progress("loading", quiet=json))
     if json:
         show.as_json(totals)
     else:

@@ -25,10 +25,14 @@ def fit(
 
     neo sids fit films.jsonl books.jsonl --levels 64,64,64 --out codebooks
     """
+    from neo_runtime.catalog.fit import fit_catalog
     from neo_runtime.cli.show import table
-    from neo_runtime.ingest.file import read_upserts
-    from neo_runtime.sid.stage import fit_types
+    from neo_runtime.ingest.bulk import read_upserts
 
-    sizes = [int(size) for size in levels.split(",")]
-    rows = fit_types(read_upserts(files), sizes, embedder, out, seed=seed)
-    table(f"codebooks in {out}", ("type", "items", "codebook", "colliding items", "mean squared error"), rows)
+    try:
+        sizes = [int(size) for size in levels.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"--levels {levels!r} is not a list of numbers") from error
+    _, reports = fit_catalog(read_upserts(files), sizes, embedder, out, seed=seed)
+    rows = [(*report[:-1], f"{report.mean_squared_error:.4f}") for report in reports]
+    table(f"codebooks in {out / 'codebooks'}", ("type", "items", "codebook", "colliding items", "error²"), rows)

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from neo_runtime.config import DEMO_CATALOG, Settings
 from neo_runtime.cli.worker import Worker
 from neo_runtime.errors import StartupError
 from neo_runtime.ingest.bulk import load_files, publish_files, publish_lines
+from neo_runtime.ingest.catalogs import open_or_create
 from neo_runtime.types import ItemKey
 
 FOLDER = Path(".neo/demo")
@@ -91,9 +92,10 @@ def _load(settings: Settings, files: list[str], stack: ExitStack) -> Worker:
     """Through Kafka the worker loads; without a broker the files are loaded first, then followed."""
     started = time.monotonic()
     if not settings.kafka_bootstrap:
-        load_files(settings, files, None, "nearest-free", show.progress("   loading"))
+        with closing(open_or_create(settings)) as catalog:
+            load_files(catalog, files, show.progress("   loading"))
     worker = stack.enter_context(Worker("catalog run", settings, FOLDER / "catalog.log"))
-    worker.wait_for("following")
+    worker.wait_for("ready")
     if settings.kafka_bootstrap:
         published = publish_files(settings, files)
         show.console.print(f"   published {published['events']:,} events to {published['to']}")

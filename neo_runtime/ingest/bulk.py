@@ -1,11 +1,13 @@
-"""Item files: straight into a catalog, or published to the worker that keeps one."""
+"""Item files (JSON lines, also .gz, - for standard input): straight into a catalog, or published to its worker."""
 
 from __future__ import annotations
 
 import gzip
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from neo_runtime.catalog.batch import Applied
@@ -14,44 +16,39 @@ from neo_runtime.catalog.item import Delete, Event, Rejected, Upsert
 from neo_runtime.config import Settings
 from neo_runtime.errors import EventError, StartupError
 from neo_runtime.ingest import eventfile
-from neo_runtime.ingest.catalogs import open_or_create
 from neo_runtime.ingest.line import check, decode_line
 from neo_runtime.types import Position
 
+STANDARD_INPUT = "-"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BATCH = 1_000
 SHOWN_ERRORS = 5
 Progress = Callable[[int, int], None]
+"""Told how many lines are done, and of how many; 0 where that is not known."""
 
 
-def load_files(settings: Settings, files: Iterable[str], source: Path | None, policy: str, progress: Progress) -> dict[str, int]:
-    """Every line into the settings' catalog, in batches; returns how many did what.
+def load_files(catalog: Catalog, files: Sequence[str], progress: Progress = lambda done, total: None) -> dict[str, int]:
+    """Every line as if it had come as an event, in batches; returns how many did what.
 
-    Loading again changes nothing. Bad lines become dead letters that name file and line. StartupError: unreadable file.
+    Loading again changes nothing. Bad lines become dead letters that name file and line. StartupError where a file
+    cannot be read.
     """
-    lines = [(name, number, line) for name in files for number, line in read_lines(name)]
-    catalog = open_or_create(settings, source=source, policy=policy)
-    try:
-        return _load(catalog, lines, progress)
-    finally:
-        catalog.close()
-
-
-def _load(catalog: Catalog, lines: list[tuple[str, int, bytes]], progress: Progress) -> dict[str, int]:
-    now_us = time.time_ns() // 1_000
+    total = sum(count_lines(name) for name in files)
     totals = dict.fromkeys(Applied.__dataclass_fields__, 0)
-    for start in range(0, len(lines), BATCH):
-        batch = lines[start : start + BATCH]
-        events = [decode_line(line, Position(f"file:{name}", 0, number), now_us) for name, number, line in batch]
-        applied = catalog.apply(events)
+    now_us, done = time.time_ns() // 1_000, 0
+    lines = ((Position(f"file:{name}", 0, number), line) for name in files for number, line in read_lines(name))
+    while batch := list(islice(lines, BATCH)):
+        applied = catalog.apply([decode_line(line, position, now_us) for position, line in batch])
         for name in totals:
             totals[name] += getattr(applied, name)
         totals["generation"] = applied.generation
-        progress(start + len(batch), len(lines))
+        done += len(batch)
+        progress(done, total)
     return totals
 
 
 def publish_files(settings: Settings, files: Iterable[str]) -> dict[str, object]:
-    """All lines of all files as events, or none: EventError names the bad lines."""
+    """All lines of all files as events, or none: EventError names the bad lines. Holds them in memory to check first."""
     return publish_lines(settings, [line for name in files for _, line in read_lines(name)])
 
 
@@ -79,7 +76,8 @@ def checked(lines: list[bytes]) -> list[Upsert | Delete]:
     bad = [event for event in events if isinstance(event, Rejected)]
     if bad:
         shown = "; ".join(f"line {e.source.position.offset}: {e.message} [{e.reason}]" for e in bad[:SHOWN_ERRORS])
-        raise EventError(f"nothing was published: {len(bad)} of {len(lines)} lines are wrong: {shown}")
+        more = f"; and {len(bad) - SHOWN_ERRORS} more" if len(bad) > SHOWN_ERRORS else ""
+        raise EventError(f"nothing was published: {len(bad)} of {len(lines)} lines are wrong: {shown}{more}")
     return [event for event in events if not isinstance(event, Rejected)]
 
 
@@ -89,19 +87,25 @@ def read_upserts(files: Iterable[Path]) -> list[Upsert]:
     return [event for event in events if isinstance(event, Upsert)]
 
 
+def count_lines(name: str) -> int:
+    """Lines that `read_lines` will give; 0 for standard input, which can be read only once."""
+    return 0 if name == STANDARD_INPUT else sum(1 for _ in read_lines(name))
+
+
 def read_lines(name: str) -> Iterator[tuple[int, bytes]]:
-    """(line number from 1, line) of a file, a .gz file, or standard input for `-`; blank lines left out."""
+    """(line number from 1, line); blank lines left out. StartupError where the file is missing or cut."""
     try:
-        if name == "-":
+        if name == STANDARD_INPUT:
             yield from _numbered(sys.stdin.buffer)
-        else:
-            with gzip.open(name) if name.endswith(".gz") else Path(name).open("rb") as file:
-                yield from _numbered(file)
-    except (OSError, EOFError) as error:
+            return
+        with gzip.open(name) if name.endswith(".gz") else Path(name).open("rb") as file:
+            yield from _numbered(file)
+    except (OSError, EOFError, zlib.error) as error:
         raise StartupError(f"{name} cannot be read: {error}") from error
 
 
 def _numbered(file: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     for number, line in enumerate(file, start=1):
-        if line.strip():
-            yield number, line.rstrip(b"\n")
+        text = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
+        if text.strip():
+            yield number, text.rstrip(b"\r\n")

@@ -1,6 +1,6 @@
 """Item events without a broker: an append-only file of JSON lines that publishers write and the catalog worker follows.
 
-An event's offset is the byte where its line begins, so the offset that the catalog commits is where to go on.
+An event's offset is the byte of its line's end, so that here as in Kafka the next thing to read is at offset + 1.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from neo_runtime.catalog.item import RawRecord
+from neo_runtime.errors import StartupError
 from neo_runtime.types import Position
 
 NAME = "events.jsonl"
@@ -49,10 +50,13 @@ class EventFileSource:
                 return records
 
     def _read(self, max_records: int) -> list[RawRecord]:
-        try:
-            if self._path.stat().st_size <= self._offset:
-                return []
-        except FileNotFoundError:
+        size = self._path.stat().st_size if self._path.exists() else 0
+        if size < self._offset:
+            raise StartupError(
+                f"{self._path} has {size} bytes, but the catalog has read {self._offset}: events were lost. "
+                "Restore the file, or load the catalog again in a new folder"
+            )
+        if size == self._offset:
             return []
         now_us = time.time_ns() // 1_000
         records: list[RawRecord] = []
@@ -61,13 +65,13 @@ class EventFileSource:
             for line in file:
                 if len(records) == max_records or not line.endswith(b"\n"):  # the rest is still being written
                     break
-                if line.strip():
-                    records.append(RawRecord(Position(TOPIC, 0, self._offset), None, line[:-1], (), now_us))
                 self._offset += len(line)
+                if line.strip():
+                    records.append(RawRecord(Position(TOPIC, 0, self._offset - 1), None, line[:-1], (), now_us))
         return records
 
     def positions(self) -> dict[tuple[str, int], int]:
-        """(topic, partition) to the offset after what was polled."""
+        """(topic, partition) to the byte after what was polled."""
         return {(TOPIC, 0): self._offset}
 
     def end_offsets(self) -> dict[tuple[str, int], int]:

@@ -1,0 +1,76 @@
+"""Codebooks for a catalog's items, with the embedder that belongs to them: stage 1 of NEO, on files of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from neo_runtime.catalog.item import Upsert
+from neo_runtime.embed.base import Embedder, Vectors, item_text
+from neo_runtime.embed.lexical import LexicalEmbedder
+from neo_runtime.embed.load import load_embedder
+from neo_runtime.errors import StartupError
+from neo_runtime.sid.codebook import Codebook
+from neo_runtime.sid.fit import fit_codebook
+
+LEXICAL = "lexical"
+EMBEDDER_FOLDER = "embedder"  # beside `codebooks`, in a model's folder as in a catalog's
+
+
+class FitReport(NamedTuple):
+    """How well a codebook tells the items that it was fitted on apart."""
+
+    item_type: str
+    items: int
+    codebook: str
+    colliding_items: int
+    mean_squared_error: float
+
+
+def fit_catalog(
+    items: Sequence[Upsert], level_sizes: Sequence[int], embedder: str, folder: Path, *, seed: int = 0
+) -> tuple[dict[str, Codebook], list[FitReport]]:
+    """Write `folder`/codebooks, and `folder`/embedder where `embedder` is "lexical": that one is fitted on the items.
+
+    StartupError where there is no item, or a type has fewer items than codes.
+    """
+    if not items:
+        raise StartupError("no items to fit codebooks on")
+    texts = [item_text(item.title, item.description, item.attributes) for item in items]
+    chosen: Embedder
+    if embedder == LEXICAL:
+        chosen = fitted = LexicalEmbedder.fit(texts, seed=seed)
+        fitted.save(folder / EMBEDDER_FOLDER)
+    else:
+        chosen = load_embedder(embedder)
+    vectors = chosen.embed(texts)
+    books, reports = {}, []
+    for item_type, rows in _rows_by_type(items).items():
+        book, report = _fit(item_type, chosen.name, vectors[rows], level_sizes, seed)
+        book.save(folder / "codebooks")
+        books[item_type] = book
+        reports.append(report)
+    return books, reports
+
+
+def _rows_by_type(items: Sequence[Upsert]) -> Mapping[str, list[int]]:
+    rows: dict[str, list[int]] = {}
+    for row, item in enumerate(items):
+        rows.setdefault(item.key.type, []).append(row)
+    return dict(sorted(rows.items()))
+
+
+def _fit(
+    item_type: str, embedder: str, vectors: Vectors, level_sizes: Sequence[int], seed: int
+) -> tuple[Codebook, FitReport]:
+    try:
+        book = fit_codebook(item_type, embedder, vectors, level_sizes, seed=seed)
+    except ValueError as error:
+        raise StartupError(str(error)) from error
+    codes, errors = book.encode(vectors)
+    _, counts = np.unique(book.space.pack(codes), return_counts=True)
+    colliding = int(counts[counts > 1].sum())
+    return book, FitReport(item_type, len(vectors), book.fingerprint, colliding, float(errors.mean()))

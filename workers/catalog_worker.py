@@ -1,0 +1,48 @@
+"""The process that keeps a catalog: from Kafka, or without a broker from the catalog's own event file."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import structlog
+from prometheus_client import start_http_server
+
+from neo_runtime.catalog.catalog import Catalog
+from neo_runtime.config import Settings
+from neo_runtime.ingest import eventfile
+from neo_runtime.ingest.catalogs import open_or_create
+from neo_runtime.ingest.follow import follow_file, follow_kafka
+
+_log = structlog.get_logger(__name__)
+
+
+def run(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT; the batch in hand is finished. StartupError where catalog, topics or port do not allow it."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    catalog = open_or_create(settings)
+    try:
+        if settings.metrics_port:
+            start_http_server(settings.metrics_port)
+        _follow(catalog, settings, stop)
+        _log.info("stopped", generation=catalog.reader.view().generation)
+    finally:
+        catalog.close()
+
+
+def _follow(catalog: Catalog, settings: Settings, stop: threading.Event) -> None:
+    def ready(source: str) -> None:
+        _log.info("ready", catalog=str(settings.catalog), source=source, generation=catalog.reader.view().generation)
+
+    if settings.kafka_bootstrap:
+        follow_kafka(
+            catalog, stop, bootstrap=settings.kafka_bootstrap, items_topic=settings.items_topic,
+            assignments_topic=settings.assignments_topic, partitions=settings.partitions,
+            max_batch=settings.max_batch, ready=lambda: ready(f"{settings.items_topic} at {settings.kafka_bootstrap}"),
+        )  # fmt: skip
+    else:
+        path = settings.catalog / eventfile.NAME
+        ready(str(path))
+        follow_file(catalog, stop, path, max_batch=settings.max_batch)
