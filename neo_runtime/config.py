@@ -1,4 +1,7 @@
-"""Every setting of every process, typed, in one place. Command line over `NEO_*` variables over `neo.toml` over defaults."""
+"""Every setting of every process, typed, in one place.
+
+Command line over `NEO_*` variables over `neo.toml` over defaults.
+"""
 
 from __future__ import annotations
 

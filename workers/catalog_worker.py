@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 
 
 def run(settings: Settings) -> None:
-    """Until SIGTERM or SIGINT; the batch in hand is finished. StartupError where catalog, topics or port do not allow it."""
+    """Until SIGTERM or SIGINT; the batch in hand is finished. StartupError where catalog or topics do not allow it."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -6,10 +6,9 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-
-from neo_runtime.cli import show
 from rich.markup import escape
 
+from neo_runtime.cli import show
 from neo_runtime.client import Finish, ItemSpan, NeoClient, Start, Text, generate_request, rank_request
 from neo_runtime.config import DEFAULT_ADDRESS, Settings
 from neo_runtime.types import ItemKey

@@ -18,9 +18,9 @@ from rich.rule import Rule
 from neo_runtime.catalog.catalog import open_reader
 from neo_runtime.cli import show
 from neo_runtime.cli.ask import stream
+from neo_runtime.cli.worker import Worker
 from neo_runtime.client import NeoClient, Ranking, generate_request, rank_request
 from neo_runtime.config import DEMO_CATALOG, Settings
-from neo_runtime.cli.worker import Worker
 from neo_runtime.errors import StartupError
 from neo_runtime.ingest.bulk import load_files, publish_files, publish_lines
 from neo_runtime.ingest.catalogs import open_or_create
@@ -74,7 +74,9 @@ def run_demo(*, kafka: bool, keep: bool, data: Path | None) -> None:
         _say("1  A catalog becomes semantic IDs and a constraint trie")
         catalog_worker = _load(settings, files, stack)
         _say("2  Two worker processes")
-        generation_worker = Worker("serve", settings, FOLDER / "serve.log", NEO_LISTEN=settings.address if keep else "127.0.0.1:0")
+        generation_worker = Worker(
+            "serve", settings, FOLDER / "serve.log", NEO_LISTEN=settings.address if keep else "127.0.0.1:0"
+        )
         stack.enter_context(generation_worker)
         address = generation_worker.wait_for("serving")["address"]
         show.console.print(f"   catalog worker     process {catalog_worker.pid}, follows {_source(settings)}")
@@ -85,7 +87,9 @@ def run_demo(*, kafka: bool, keep: bool, data: Path | None) -> None:
         _publish_and_delete(stage)
         if keep:
             _keep(settings, str(address))
-    show.console.print("\n[bold green]Done.[/] Next: `neo demo --keep`, then `neo rank film \"lonely robots\"` in a second terminal.")
+    show.console.print(
+        '\n[bold green]Done.[/] Next: `neo demo --keep`, then `neo rank film "lonely robots"` in a second terminal.'
+    )
 
 
 def _load(settings: Settings, files: list[str], stack: ExitStack) -> Worker:
@@ -119,9 +123,7 @@ def _ask(stage: Stage) -> None:
         show.ranking(answer, f"{item_type}s · {(time.monotonic() - started) * 1e3:.0f} ms")
     _say(f'4  Searched by words: "{QUERY}"')
     for item_type in types[:2]:
-        answer = stage.client.rank(
-            rank_request(item_type, prompt=QUERY, task="retrieve", limit=5, attributes=["year"])
-        )
+        answer = stage.client.rank(rank_request(item_type, prompt=QUERY, task="retrieve", limit=5, attributes=["year"]))
         show.ranking(answer, f"{item_type}s")
     _say("5  A mixed answer, printed as it is decided (items in colour: titles in place of codes)")
     for item_type in types:
@@ -142,7 +144,9 @@ def _publish_and_delete(stage: Stage) -> None:
     show.console.print(
         f"   published: answered at {shown} after [bold]{(time.monotonic() - started) * 1e3:.0f} ms[/], generation {answer.generation}"
     )
-    show.ranking(Ranking(answer.results[:5], answer.generation, answer.snapshot, 0, answer.usage), f'films for "{NEW_QUERY}"')
+    show.ranking(
+        Ranking(answer.results[:5], answer.generation, answer.snapshot, 0, answer.usage), f'films for "{NEW_QUERY}"'
+    )
     started = time.monotonic()
     publish_lines(stage.settings, [json.dumps({"type": NEW_KEY.type, "id": NEW_KEY.id, "deleted": True}).encode()])
     answer = _until(stage, lambda found: _place(found) is None)
@@ -152,7 +156,9 @@ def _publish_and_delete(stage: Stage) -> None:
 
 
 def _search(stage: Stage) -> Ranking:
-    return stage.client.rank(rank_request(NEW_KEY.type, prompt=NEW_QUERY, task="retrieve", limit=30, attributes=["year"]))
+    return stage.client.rank(
+        rank_request(NEW_KEY.type, prompt=NEW_QUERY, task="retrieve", limit=30, attributes=["year"])
+    )
 
 
 def _until(stage: Stage, holds: Callable[[Ranking], bool]) -> Ranking:

@@ -35,8 +35,8 @@ class Worker:
     def __enter__(self) -> Self:
         arguments = [sys.executable, "-m", "neo_runtime.cli.main", *self._command.split()]
         with self._log.open("wb") as file:
-            # A session of its own: Ctrl-C in the terminal reaches the demo alone, which then stops its workers in order.
-            self._process = subprocess.Popen(
+            # A session of its own: Ctrl-C reaches the demo alone, which then stops its workers in order.
+            self._process = subprocess.Popen(  # noqa: S603
                 arguments, env={**os.environ, **self._environment}, stdout=file, stderr=file, start_new_session=True
             )
         return self

@@ -1,1 +1,1 @@
-"""The demo: a catalog of films, books and artists, simulated users, and a small model trained on both."""
+"""The demo's own world: a catalog of known films, books and artists, simulated users, and a small model of both."""

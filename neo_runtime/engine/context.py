@@ -1,4 +1,4 @@
-"""One request's attention state over any Hugging Face decoder: a line of tokens, and a tree of beams grown from its end.
+"""One request's attention state over any Hugging Face decoder: a line of tokens, and a tree of beams at its end.
 
 The tree shares the line's keys and values: its rows go through the model side by side, each seeing the line and its own
 ancestors only (a tree mask). Nothing is copied per beam, and dropping the tree is cutting the cache.

@@ -48,7 +48,7 @@ def load_files(catalog: Catalog, files: Sequence[str], progress: Progress = lamb
 
 
 def publish_files(settings: Settings, files: Iterable[str]) -> dict[str, object]:
-    """All lines of all files as events, or none: EventError names the bad lines. Holds them in memory to check first."""
+    """All lines of all files as events, or none: EventError names the bad ones. They are checked in memory first."""
     return publish_lines(settings, [line for name in files for _, line in read_lines(name)])
 
 

@@ -1,4 +1,4 @@
-"""Open the catalog that the settings name, or make it from a model's codebooks, with the embedder that belongs to it."""
+"""Open the catalog that the settings name, or make it from a model's codebooks, with their embedder."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class IngestStats:
 
 
 class IngestLoop:
-    """Owns source and publisher, and closes them; the catalog stays the caller's. `publisher` None: nothing goes out."""
+    """Owns source and publisher, and closes them; the catalog is the caller's. `publisher` None: nothing goes out."""
 
     def __init__(
         self, catalog: Catalog, source: RecordSource, publisher: Publisher | None = None, *,

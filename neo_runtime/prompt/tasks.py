@@ -19,7 +19,7 @@ WORDINGS: dict[Task, tuple[str, ...]] = {
         "Find {type}: {subject}.",
         "Search for {type} about {subject}.",
         "I am looking for {type}: {subject}.",
-        "Which is {type} with {subject}?",
+        "Show me {type}: {subject}.",
     ),
     Task.EXPLAIN: (
         "I liked {history}. Recommend {type} and say why.",

@@ -7,12 +7,12 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 
 import grpc
 import structlog
 
-import neo_runtime
 from neo_runtime.catalog.reader import CatalogReader
 from neo_runtime.engine.api import (
     Engine,
@@ -116,7 +116,7 @@ class GenerationService(rpc.GenerationServiceServicer):
     ) -> pb.GetServingInfoResponse:
         state, limits = self._reader.state(), self._engine.limits
         return pb.GetServingInfoResponse(
-            runtime_version=neo_runtime.__version__,
+            runtime_version=version("neo-runtime"),
             instance_id=self.instance_id,
             models=[self._model.name],
             catalog=self._catalog_state(state.generation),

@@ -46,11 +46,10 @@ def hugging_face(
         length_penalty=0.0, output_scores=True, return_dict_in_generate=True,
         prefix_allowed_tokens_fn=lambda _, ids: sorted(allowed[tuple(ids[len(prompt) :].tolist())]),
     )  # fmt: skip
-    found = [
+    return [
         (tuple(t - s for t, s in zip(row[len(prompt) :].tolist(), first, strict=True)), float(score))
         for row, score in zip(out.sequences, out.sequences_scores, strict=True)
     ]
-    return found
 
 
 @pytest.mark.parametrize("make", [tiny.model, llama], ids=["qwen3", "llama"])

@@ -36,21 +36,40 @@ GENERATE_CASES: dict[str, tuple[pb.GenerateRequest, grpc.StatusCode, str]] = {
     "no messages": (conversation(), INVALID, "conversation.messages"),
     "blank prompt": (generate_request("  \n"), INVALID, "conversation.messages"),
     "no contents": (conversation(pb.Message(role=USER)), INVALID, "conversation.messages[0].contents"),
-    "empty content": (conversation(pb.Message(role=USER, contents=[pb.Content()])), INVALID, "conversation.messages[0].contents[0]"),
+    "empty content": (
+        conversation(pb.Message(role=USER, contents=[pb.Content()])),
+        INVALID,
+        "conversation.messages[0].contents[0]",
+    ),
     "no role": (conversation(pb.Message(contents=HELLO)), INVALID, "conversation.messages[0].role"),
     "assistant last": (
-        conversation(pb.Message(role=USER, contents=HELLO), pb.Message(role=ASSISTANT, contents=HELLO)), INVALID,
+        conversation(pb.Message(role=USER, contents=HELLO), pb.Message(role=ASSISTANT, contents=HELLO)),
+        INVALID,
         "conversation.messages",
     ),
-    "unknown item": (generate_request(["like ", ItemKey("film", "nope")]), grpc.StatusCode.NOT_FOUND, "conversation.messages[0].contents[1].item"),
-    "unknown item type": (generate_request(["like ", ItemKey("song", "x")]), INVALID, "conversation.messages[0].contents[1].item.item_type"),
+    "unknown item": (
+        generate_request(["like ", ItemKey("film", "nope")]),
+        grpc.StatusCode.NOT_FOUND,
+        "conversation.messages[0].contents[1].item",
+    ),
+    "unknown item type": (
+        generate_request(["like ", ItemKey("song", "x")]),
+        INVALID,
+        "conversation.messages[0].contents[1].item.item_type",
+    ),
     "unknown wanted type": (generate_request("hi", item_types=["song"]), INVALID, "constraints.item_types[0]"),
     "task without type": (generate_request(task="recommend"), INVALID, "task.item_type"),
     "search for nothing": (generate_request(task="retrieve", item_type="film"), INVALID, "task.subject"),
     "describe nothing": (generate_request("the one", task="understand"), INVALID, "task.subject"),
-    "contradicting types": (generate_request(task="recommend", item_type="film", item_types=["book"]), INVALID, "constraints.item_types"),
+    "contradicting types": (
+        generate_request(task="recommend", item_type="film", item_types=["book"]),
+        INVALID,
+        "constraints.item_types",
+    ),
     "allowed of another type": (
-        generate_request("hi", item_types=["book"], allow=[FILM]), INVALID, "constraints.allow_items[0]",
+        generate_request("hi", item_types=["book"], allow=[FILM]),
+        INVALID,
+        "constraints.allow_items[0]",
     ),
     "temperature": (generate_request("hi", temperature=-1), INVALID, "decoding.temperature"),
     "temperature not a number": (generate_request("hi", temperature=float("nan")), INVALID, "decoding.temperature"),
@@ -64,9 +83,13 @@ GENERATE_CASES: dict[str, tuple[pb.GenerateRequest, grpc.StatusCode, str]] = {
     "too many alternatives": (generate_request("hi", alternatives=10**6), INVALID, "options.alternatives"),
     "over the context": (generate_request("word " * 2_000), grpc.StatusCode.OUT_OF_RANGE, "prompt"),
     "long history": (generate_request("hi", history=[FILM] * 1_001), INVALID, "user.history"),
-    "huge id": (generate_request("hi", deny=[ItemKey("film", "x" * 300)]), INVALID, "constraints.deny_items[0].item_id"),
+    "huge id": (
+        generate_request("hi", deny=[ItemKey("film", "x" * 300)]),
+        INVALID,
+        "constraints.deny_items[0].item_id",
+    ),
     "other model": (generate_request("hi", model="gpt"), grpc.StatusCode.NOT_FOUND, "model"),
-}  # fmt: skip
+}
 
 
 def refused(call: Callable[[], object]) -> grpc.RpcError:
@@ -121,9 +144,12 @@ def test_garbage_bytes_never_end_the_worker_nor_leave_a_status_unknown(served: S
         try:
             call(payload, timeout=20)
         except grpc.RpcError as error:
-            assert error.code() in {  # noqa: PT017
-                INVALID, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.FAILED_PRECONDITION,
-            }  # fmt: skip
+            assert error.code() in {
+                INVALID,
+                grpc.StatusCode.NOT_FOUND,
+                grpc.StatusCode.OUT_OF_RANGE,
+                grpc.StatusCode.FAILED_PRECONDITION,
+            }
     assert served.client.serving_info().models == ["tiny"]
 
 

@@ -1,4 +1,4 @@
-"""The Amazon 2014 catalog beside the checkout, where it lies: three item types, real users. Nothing of it is copied here."""
+"""The Amazon 2014 catalog beside the checkout, where it lies: three item types, real users. Nothing is copied."""
 
 from __future__ import annotations
 

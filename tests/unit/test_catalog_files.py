@@ -38,7 +38,7 @@ def test_a_cut_off_data_file_is_refused_before_it_is_mapped(folder: Path, keep: 
     data = folder / "data.mdb"
     data.write_bytes(data.read_bytes()[:keep])
     for opening in (open_reader, Catalog.open):
-        with pytest.raises(CatalogError, match="restore|load"):
+        with pytest.raises(CatalogError, match=r"restore|load"):
             opening(folder)
 
 
@@ -74,12 +74,13 @@ def test_a_cut_off_segment_is_refused(folder: Path) -> None:
 
 def test_a_second_writer_is_refused_while_readers_are_welcome(folder: Path) -> None:
     first = Catalog.open(folder)
-    code = f"from pathlib import Path; from neo_runtime.catalog.catalog import Catalog; Catalog.open(Path({str(folder)!r}))"
-    second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    code = "import pathlib, sys; from neo_runtime.catalog.catalog import *; {}(pathlib.Path(sys.argv[1]))"
+    second = subprocess.run(
+        [sys.executable, "-c", code.format("Catalog.open"), folder], capture_output=True, text=True, check=False
+    )
     assert second.returncode != 0
     assert "another process is writing" in second.stderr
-    code = f"from pathlib import Path; from neo_runtime.catalog.catalog import open_reader; open_reader(Path({str(folder)!r}))"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code.format("open_reader"), folder], check=True)
     first.close()
 
 

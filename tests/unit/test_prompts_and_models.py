@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ def test_every_wording_names_what_it_asks_for(task: Task) -> None:
             text = "".join(part for part in parts if isinstance(part, str))
             assert "{" not in text
             assert task is Task.UNDERSTAND or "artist" in text
-            assert all(a != b or isinstance(a, ItemKey) for a, b in zip(parts, parts[1:], strict=False))
+            assert all(a != b or isinstance(a, ItemKey) for a, b in pairwise(parts))
 
 
 def test_tokens_and_codes_map_by_arithmetic() -> None:
@@ -96,7 +97,7 @@ def test_a_missing_folder_is_said_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json", "codebooks/film.safetensors"])
 def test_a_folder_that_lost_a_file_is_refused(folder: Path, file: str) -> None:
     (folder / file).unlink()
-    with pytest.raises(Exception, match="restore|cannot be") as caught:
+    with pytest.raises(Exception, match=r"restore|cannot be") as caught:
         NeoModel.load(folder)
     assert caught.type.__name__ in {"ModelError", "StartupError"}
 

@@ -1,0 +1,108 @@
+"""Make the demo model: embedder, codebooks, tokenizer, decoder, trained on the demo catalog and its simulated users.
+
+python -m neo_runtime.demo.build            # `make demo-model`: about ten minutes on two cores
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from neo_runtime.catalog.catalog import Catalog
+from neo_runtime.catalog.fit import fit_catalog
+from neo_runtime.config import DEMO_MODEL, Settings
+from neo_runtime.demo.card import write_card
+from neo_runtime.demo.samples import DemoSamples, texts
+from neo_runtime.demo.taste import CATALOG, USERS, DemoItem, History, demo_items, demo_users, user_lines
+from neo_runtime.ingest.bulk import load_files, read_upserts
+from neo_runtime.ingest.catalogs import open_or_create
+from neo_runtime.model.checkpoint import NeoModel
+from neo_runtime.model.fresh import DecoderShape, fresh_decoder, fresh_tokenizer
+from neo_runtime.training.examples import ExampleWriter
+from neo_runtime.training.loop import Recipe, train
+from neo_runtime.types import ItemKey
+
+NAME = "neo-demo"
+NOTE = (
+    "A demo model of about a million parameters, trained for minutes on the demo catalog and simulated users. "
+    "Its answers show how the runtime works; they are nobody's taste and may be wrong."
+)
+LEVEL_SIZES = (32, 32, 32)
+TEXT_TOKENS = 4_096
+SHAPE = DecoderShape(width=128, layers=4, heads=4, key_value_heads=2, feed_forward=384, context_tokens=512)
+HELD_OUT_USERS = 400  # never trained on: the card's figures are theirs
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder that the model goes to; what it holds is replaced.")] = DEMO_MODEL,
+    steps: Annotated[int, typer.Option(help="Training steps of about 4,000 tokens.")] = 3_000,
+) -> None:
+    """Train the demo model on the demo catalog and simulated users, and write its card."""
+    console, started = Console(), time.monotonic()
+    items = demo_items()
+    write_users(items)
+    users = demo_users()
+    console.print(f"{len(items):,} items, {len(users):,} simulated users")
+    shutil.rmtree(out, ignore_errors=True)
+    files = sorted(CATALOG.glob("*.jsonl"))
+    fit_catalog(read_upserts(files), LEVEL_SIZES, "lexical", out)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(catalog=Path(folder) / "catalog", model=out)
+        with closing(open_or_create(settings)) as catalog:
+            load_files(catalog, [str(path) for path in files])
+            model = fresh_model(catalog, items)
+            console.print(f"{sum(p.numel() for p in model.lm.parameters()):,} parameters")
+            fit(model, catalog, items, users[HELD_OUT_USERS:], steps, console)
+            model.lm.to(torch.bfloat16)  # half the size in the repository
+            model.save(out)
+            write_card(out, catalog, items, users[:HELD_OUT_USERS], steps, time.monotonic() - started)
+    console.print(f"{out}: done in {(time.monotonic() - started) / 60:.1f} minutes")
+
+
+def write_users(items: list[DemoItem]) -> None:
+    """The released file of simulated users, the same bytes each time."""
+    with USERS.open("wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as file:
+        file.write("".join(user_lines(items)).encode())
+
+
+def fresh_model(catalog: Catalog, items: list[DemoItem]) -> NeoModel:
+    """Tokenizer fitted on the demo's texts, random weights."""
+    tokenizer = fresh_tokenizer(texts(items), TEXT_TOKENS)
+    lm = fresh_decoder(SHAPE, len(tokenizer), end_token=tokenizer.eos_token_id)
+    model = NeoModel.extend(NAME, lm, tokenizer, catalog.codebooks)
+    return NeoModel(NAME, model.lm, model.tokenizer, model.vocabulary, model.codebooks, NOTE)
+
+
+def fit(
+    model: NeoModel, catalog: Catalog, items: list[DemoItem], users: list[History], steps: int, console: Console
+) -> None:
+    """Train in place, with a progress bar."""
+    writer = ExampleWriter(model, sids_of(catalog, items))
+    bar = Progress(
+        TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.3f}"),
+        TimeElapsedColumn(), TimeRemainingColumn(), console=console,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("training", total=steps, loss=0.0)
+        train(
+            model.lm, map(writer.write, DemoSamples(items, users)), Recipe(steps=steps),
+            lambda done, _, loss: bar.update(task, completed=done, loss=loss),
+        )  # fmt: skip
+
+
+def sids_of(catalog: Catalog, items: list[DemoItem]) -> dict[ItemKey, int]:
+    return dict(catalog.reader.pin([item.key for item in items]).sids)
+
+
+if __name__ == "__main__":
+    typer.run(main)

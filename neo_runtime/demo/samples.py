@@ -1,0 +1,180 @@
+"""The demo's tasks as samples: recommend, search, describe, recommend and say why, and lists in running text.
+
+Wordings of the prompts are the runtime's own (`prompt/tasks.py`); the answers are templates filled from item facts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from neo_runtime.demo.taste import DemoItem, History
+from neo_runtime.prompt.message import Conversation, Part, Task, TaskPrompt, Turn
+from neo_runtime.prompt.tasks import WORDINGS, say, with_article
+from neo_runtime.training.examples import Sample
+from neo_runtime.types import ItemKey
+
+LONGEST_HISTORY = 8
+QUERY_FORMS = ("{} {}", "{} and {}", "{}, {}", "{} with {}", "{} about {}", "{} in {}")
+COUNTS = {2: "two", 3: "three"}
+# Of one hundred samples.
+SHARES = {"recommend": 34, "retrieve": 28, "describe": 12, "explain": 18, "list": 8}
+_CONTENT_WORD = re.compile(r"[^\W\d_]{4,}")
+
+
+class DemoSamples:
+    """An endless stream of samples of items and users; the same seed gives the same stream."""
+
+    def __init__(self, items: Sequence[DemoItem], users: Sequence[History], seed: int = 0) -> None:
+        self._items, self._users = list(items), list(users)
+        self._by_key: Mapping[ItemKey, DemoItem] = {item.key: item for item in items}
+        self._random = np.random.default_rng(seed)
+        weights = np.sqrt([item.popularity for item in items])
+        self._weights = weights / weights.sum()
+        self._by_theme = _by_theme(items)
+        self._themes = sorted(self._by_theme)
+
+    def __iter__(self) -> Iterator[Sample]:
+        makers: dict[str, Callable[[], Sample]] = {
+            "recommend": self.recommend, "retrieve": self.retrieve, "describe": self.describe,
+            "explain": self.explain, "list": self.list_of_theme,
+        }  # fmt: skip
+        shares = np.array(list(SHARES.values())) / sum(SHARES.values())
+        names = list(SHARES)
+        while True:
+            yield makers[names[self._random.choice(len(names), p=shares)]]()
+
+    def recommend(self) -> Sample:
+        """The next item of a user, for the items before it; now and then for none."""
+        history, target = self._next_item(shortest=0)
+        return self._said(Task.RECOMMEND, target.key.type, (), history, (target.key,))
+
+    def retrieve(self) -> Sample:
+        """An item for words that fit it."""
+        item = self._some_item()
+        return self._said(Task.RETRIEVE, item.key.type, (self.query(item),), (), (item.key,))
+
+    def describe(self) -> Sample:
+        """An item in words."""
+        item = self._items[self._random.integers(len(self._items))]
+        return self._said(Task.UNDERSTAND, "", (item.key,), (), (describe(item),))
+
+    def explain(self) -> Sample:
+        """The next item of a user and why: what it shares with the item of the history that is most like it."""
+        while True:
+            history, target = self._next_item(shortest=1)
+            before = [self._by_key[key] for key in history]
+            best = max(before, key=lambda item: len(shared(item, target)))
+            if shared(best, target):
+                break
+        answer = ("Try ", target.key, because(target, best))
+        return self._said(Task.EXPLAIN, target.key.type, (), history, answer)
+
+    def list_of_theme(self) -> Sample:
+        """Two or three items about something, in a sentence."""
+        while True:
+            theme = self._themes[self._random.integers(len(self._themes))]
+            kind = ("artist", "book", "film")[self._random.integers(3)]
+            count = int(self._random.choice(list(COUNTS)))
+            items = self._by_theme[theme].get(kind, [])
+            if len(items) > count:
+                break
+        weights = np.array([item.popularity for item in items])
+        chosen = [
+            items[i].key for i in self._random.choice(len(items), count, replace=False, p=weights / weights.sum())
+        ]
+        asked = f"Recommend {COUNTS[count]} {kind}s about {theme}."
+        listed = [part for key in chosen[:-1] for part in (key, ", ")][:-1]
+        answer: tuple[Part, ...] = (f"Here are {COUNTS[count]} about {theme}: ", *listed, " and ", chosen[-1], ".")
+        return Sample(Conversation((Turn("user", (asked,)),)), answer)
+
+    def query(self, item: DemoItem) -> str:
+        """Words that somebody might look for the item with."""
+        form = self._random.random()
+        if form < 0.6:
+            return self._features(item)
+        if form < 0.8:
+            content = _CONTENT_WORD.findall(item.description.lower())
+            places = sorted(self._random.choice(len(content), min(len(content), 3), replace=False).tolist())
+            return " ".join(content[place] for place in places)
+        if form < 0.9:
+            return item.title if self._random.random() < 0.5 else item.title.lower()
+        return f"{item.creators[0]} {item.genres[0]}" if self._random.random() < 0.5 else item.creators[0]
+
+    def _features(self, item: DemoItem) -> str:
+        words = [*item.genres, *item.themes]
+        count = int(self._random.integers(1, min(5, len(words) + 1)))
+        chosen = [words[place] for place in self._random.choice(len(words), count, replace=False)]
+        if self._random.random() < 0.1:
+            chosen[-1] = f"{item.year // 10}0s"
+        text: str = chosen[0]
+        for word in chosen[1:]:
+            text = QUERY_FORMS[self._random.integers(len(QUERY_FORMS))].format(text, word)
+        return text
+
+    def _next_item(self, *, shortest: int) -> tuple[History, DemoItem]:
+        user = self._users[self._random.integers(len(self._users))]
+        place = int(self._random.integers(max(1, shortest), len(user)))
+        length = int(self._random.integers(1, LONGEST_HISTORY + 1))
+        history = user[max(0, place - length) : place]
+        if shortest == 0 and self._random.random() < 0.03:
+            return (), self._some_item()
+        return history, self._by_key[user[place]]
+
+    def _some_item(self) -> DemoItem:
+        return self._items[self._random.choice(len(self._items), p=self._weights)]
+
+    def _said(
+        self, task: Task, item_type: str, subject: tuple[Part, ...], history: History, answer: tuple[Part, ...]
+    ) -> Sample:
+        wording = int(self._random.integers(len(WORDINGS[task])))
+        return Sample(say(TaskPrompt(task, item_type, subject), history, wording), answer)
+
+
+def describe(item: DemoItem) -> str:
+    """What the demo model says of an item."""
+    genre = with_article(item.genres[0])
+    if item.key.type == "artist":
+        return f"{item.title}: {genre} artist since {item.year}, on {_joined(item.themes)}. {item.description}"
+    by = _joined(item.creators)
+    return (
+        f"{item.title} ({item.year}): {genre} {item.key.type} by {by} about {_joined(item.themes)}. {item.description}"
+    )
+
+
+def because(target: DemoItem, liked: DemoItem) -> str:
+    """The reason after a recommended item: its facts, and what it shares with an item that was liked."""
+    kind = f"{with_article(target.genres[0])} {target.key.type}"
+    common = shared(liked, target)
+    verb = "is about" if common[0] in target.themes else "counts as"
+    return f": {kind} about {_joined(target.themes[:2])}. Like {liked.title}, it {verb} {_joined(common[:2])}."
+
+
+def shared(one: DemoItem, other: DemoItem) -> list[str]:
+    """Themes of both, or where there is none, genres of both."""
+    themes = [theme for theme in other.themes if theme in one.themes]
+    return themes or [genre for genre in other.genres if genre in one.genres]
+
+
+def texts(items: Sequence[DemoItem]) -> Iterator[str]:
+    """Everything that the demo model reads and writes, for its tokenizer."""
+    for item in items:
+        yield describe(item)
+        yield because(item, item)
+        yield from (item.title, item.title.lower(), " ".join(item.genres + item.themes), item.description.lower())
+    for wordings in WORDINGS.values():
+        yield from wordings
+
+
+def _by_theme(items: Sequence[DemoItem]) -> dict[str, dict[str, list[DemoItem]]]:
+    found: dict[str, dict[str, list[DemoItem]]] = {}
+    for item in items:
+        for theme in item.themes:
+            found.setdefault(theme, {}).setdefault(item.key.type, []).append(item)
+    return found
+
+
+def _joined(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
