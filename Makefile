@@ -3,9 +3,10 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: help demo test lint format bench proto demo-model kafka clean
+.PHONY: help demo demo-kafka test lint format bench proto demo-model kafka clean
 help:
-	@echo "make demo        set up, then show NEO Runtime at work (demo-kafka: through a real Kafka)"
+	@echo "make demo        set up, then show NEO Runtime at work"
+	@echo "make demo-kafka  the same through a real Kafka, started from pip"
 	@echo "make test        set up, then run every test"
 	@echo "make lint        ruff, mypy, import layers, buf"
 	@echo "make bench       benchmarks beside their peers; results under benchmarks/results/"
@@ -19,7 +20,7 @@ help:
 	@touch $@
 
 .venv/dev: .venv/base
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,kafka-dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,kafka-dev,embed]'
 	@touch $@
 
 demo: .venv/base

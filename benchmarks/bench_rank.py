@@ -77,8 +77,8 @@ def measure(
 
     def theirs() -> torch.Tensor:
         out: torch.Tensor = model.lm.generate(
-            opened, num_beams=BEAMS, num_return_sequences=BEAMS, max_new_tokens=LEVELS, do_sample=False, length_penalty=0.0,
-            prefix_allowed_tokens_fn=lambda _, row: allowed[tuple(row[opened.shape[1] :].tolist())],
+            opened, num_beams=BEAMS, num_return_sequences=BEAMS, max_new_tokens=LEVELS, do_sample=False,
+            length_penalty=0.0, prefix_allowed_tokens_fn=lambda _, row: allowed[tuple(row[opened.shape[1] :].tolist())],
         )  # fmt: skip
         return out
 

@@ -97,7 +97,11 @@ def measure(kind: str, size: int, repeats: int) -> list[list[object]]:
     }  # fmt: skip
     built = alternate(builds, 3)
     decoded = alternate(
-        {"ours": lambda: ours(trie, logits), "with a delta": lambda: ours(delta_trie, logits), "dict trie": lambda: peer(root, logits)},
+        {
+            "ours": lambda: ours(trie, logits),
+            "with a delta": lambda: ours(delta_trie, logits),
+            "dict trie": lambda: peer(root, logits),
+        },
         repeats,
     )  # fmt: skip
     updated = alternate(

@@ -18,176 +18,165 @@ from rich.rule import Rule
 from neo_runtime.catalog.catalog import open_reader
 from neo_runtime.cli import show
 from neo_runtime.cli.ask import stream
+from neo_runtime.cli.script import Script, demo_script, own_script
 from neo_runtime.cli.worker import Worker
 from neo_runtime.client import NeoClient, Ranking, generate_request, rank_request
 from neo_runtime.config import DEMO_CATALOG, Settings
 from neo_runtime.errors import StartupError
 from neo_runtime.ingest.bulk import load_files, publish_files, publish_lines
 from neo_runtime.ingest.catalogs import open_or_create
-from neo_runtime.types import ItemKey
 
 FOLDER = Path(".neo/demo")
 WAIT_S = 30.0
-HISTORY = [
-    ItemKey("film", "alien-1979"),
-    ItemKey("film", "blade-runner-1982"),
-    ItemKey("film", "the-terminator-1984"),
-    ItemKey("book", "dune-1965"),
-    ItemKey("artist", "kraftwerk"),
-]
-QUERY = "space adventure with robots"
-NEW_ITEM = {
-    "type": "film",
-    "id": "the-lighthouse-keepers-of-ceres-2031",
-    "title": "The Lighthouse Keepers of Ceres",
-    "description": "Two engineers and an old robot keep a beacon alive on a small world while the ships stay away.",
-    "attributes": {
-        "creators": ["Nobody Yet"],
-        "year": 2031,
-        "genres": ["science fiction", "drama"],
-        "themes": ["space", "robots", "loneliness", "friendship"],
-    },
-    "popularity": 0.5,
-}
-NEW_KEY = ItemKey(str(NEW_ITEM["type"]), str(NEW_ITEM["id"]))
-NEW_QUERY = "space robots loneliness friendship science fiction drama"
+SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Where the demo runs."""
+    """Where the demo runs, and what it asks."""
 
     settings: Settings
     client: NeoClient
+    script: Script
 
 
 def run_demo(*, kafka: bool, keep: bool, data: Path | None) -> None:
     """The whole demo; StartupError where something cannot start."""
-    files = sorted(map(str, (data or DEMO_CATALOG).glob("*.jsonl*")))
-    if not files:
-        raise StartupError(f"no item files (*.jsonl) in {data or DEMO_CATALOG}")
+    files = item_files(data or DEMO_CATALOG)
     shutil.rmtree(FOLDER, ignore_errors=True)
     with ExitStack() as stack:
         settings = Settings(catalog=FOLDER / "catalog")
+        if data is not None:
+            settings = settings.model_copy(update={"model": FOLDER / "model"})
+            _train(data, files, settings)
         if kafka:
             settings = settings.model_copy(update={"kafka_bootstrap": stack.enter_context(_broker())})
         _say("1  A catalog becomes semantic IDs and a constraint trie")
         catalog_worker = _load(settings, files, stack)
         _say("2  Two worker processes")
-        generation_worker = Worker(
-            "serve", settings, FOLDER / "serve.log", NEO_LISTEN=settings.address if keep else "127.0.0.1:0"
-        )
-        stack.enter_context(generation_worker)
-        address = generation_worker.wait_for("serving")["address"]
+        listen = settings.listen if keep else "127.0.0.1:0"
+        generation_worker = stack.enter_context(Worker("serve", settings, FOLDER / "serve.log", NEO_LISTEN=listen))
+        address = str(generation_worker.wait_for("serving")["address"])
         show.console.print(f"   catalog worker     process {catalog_worker.pid}, follows {_source(settings)}")
         show.console.print(f"   generation worker  process {generation_worker.pid}, gRPC on {address}")
-        client = stack.enter_context(NeoClient(str(address)))
-        stage = Stage(settings, client)
+        client = stack.enter_context(NeoClient(address))
+        stage = Stage(settings, client, demo_script() if data is None else own_script(files))
         _ask(stage)
         _publish_and_delete(stage)
         if keep:
-            _keep(settings, str(address))
-    show.console.print(
-        '\n[bold green]Done.[/] Next: `neo demo --keep`, then `neo rank film "lonely robots"` in a second terminal.'
-    )
+            _keep(stage, address)
+    show.console.print("\n[bold green]Done.[/] Next: `neo demo --keep`, and ask the workers from a second terminal.")
 
 
-def _load(settings: Settings, files: list[str], stack: ExitStack) -> Worker:
+def item_files(folder: Path) -> list[Path]:
+    """Item files of a folder; StartupError where there are none."""
+    files = sorted(path for path in folder.glob("*.jsonl*") if not path.name.startswith("users."))
+    if not files:
+        raise StartupError(f"no item files (*.jsonl, *.jsonl.gz) in {folder}")
+    return files
+
+
+def _train(data: Path, files: list[Path], settings: Settings) -> None:
+    """SIDs and a model for a catalog that the demo model does not know, before anything is shown."""
+    from neo_runtime.demo.quick import quick_model
+
+    _say(f"0  A small model for {data}: semantic IDs, then two minutes of training")
+    bar = show.progress("   training")
+    quick_model(data, files, settings, lambda done, total, _: bar(done, total))
+    shutil.rmtree(settings.catalog)  # made again below, as the first step shows
+
+
+def _load(settings: Settings, files: list[Path], stack: ExitStack) -> Worker:
     """Through Kafka the worker loads; without a broker the files are loaded first, then followed."""
     started = time.monotonic()
+    names = [str(path) for path in files]
     if not settings.kafka_bootstrap:
         with closing(open_or_create(settings)) as catalog:
-            load_files(catalog, files, show.progress("   loading"))
+            load_files(catalog, names, show.progress("   loading"))
     worker = stack.enter_context(Worker("catalog run", settings, FOLDER / "catalog.log"))
     worker.wait_for("ready")
     if settings.kafka_bootstrap:
-        published = publish_files(settings, files)
+        published = publish_files(settings, names)
         show.console.print(f"   published {published['events']:,} events to {published['to']}")
-        _wait_until(lambda: _live_items(settings) >= int(str(published["events"])), "the catalog to take all events")
-    reader, _ = open_reader(settings.catalog)
-    stats = reader.state().stats
-    reader.store.close()
-    counts = ", ".join(f"{entry.items:,} {name}s" for name, entry in stats.items())
+        _wait_until(lambda: sum(_counts(settings).values()) >= int(str(published["events"])), "all events to arrive")
+    counts = ", ".join(f"{count:,} {name}s" for name, count in _counts(settings).items())
     show.console.print(f"   {counts} in {time.monotonic() - started:.1f} s, every one with a semantic ID of its own")
     return worker
 
 
 def _ask(stage: Stage) -> None:
-    types = [entry.item_type for entry in stage.client.serving_info().item_types]
-    history = [key for key in HISTORY if key.type in types and _is_known(stage, key)]
-    titles = ", ".join(stage.client.item(key).title for key in history) or "nothing yet"
+    script, client = stage.script, stage.client
+    titles = ", ".join(client.item(key).title for key in script.history)
     _say(f"3  Ranked for somebody who liked {titles}")
-    for item_type in types:
+    for item_type in script.types:
         started = time.monotonic()
-        answer = stage.client.rank(rank_request(item_type, history=history, limit=5, attributes=["year"]))
+        answer = client.rank(rank_request(item_type, history=script.history, limit=SHOWN, attributes=["year"]))
         show.ranking(answer, f"{item_type}s · {(time.monotonic() - started) * 1e3:.0f} ms")
-    _say(f'4  Searched by words: "{QUERY}"')
-    for item_type in types[:2]:
-        answer = stage.client.rank(rank_request(item_type, prompt=QUERY, task="retrieve", limit=5, attributes=["year"]))
-        show.ranking(answer, f"{item_type}s")
-    _say("5  A mixed answer, printed as it is decided (items in colour: titles in place of codes)")
-    for item_type in types:
-        show.console.print(f"   [dim]Recommend {item_type} and say why:[/] ", end="")
-        stream(stage.client, generate_request(task="explain", item_type=item_type, history=history))
+    _say(f'4  Searched by words: "{script.query}"')
+    for item_type in script.types:
+        request = rank_request(item_type, prompt=script.query, task="retrieve", limit=SHOWN, attributes=["year"])
+        show.ranking(client.rank(request), f"{item_type}s")
+    _say("5  A mixed answer, printed as it is decided: items in colour, titles in place of codes")
+    for item_type in script.types:
+        show.console.print(f"   [dim]Recommend {item_type} and say why.[/] ", end="")
+        stream(client, generate_request(task="explain", item_type=item_type, history=script.history))
+    if script.free_prompt:
+        show.console.print(f"   [dim]{script.free_prompt}[/] ", end="")
+        stream(client, generate_request(script.free_prompt))
 
 
 def _publish_and_delete(stage: Stage) -> None:
-    if NEW_KEY.type not in {entry.item_type for entry in stage.client.serving_info().item_types}:
-        return
-    _say(f"6  An item that does not exist yet: {NEW_ITEM['title']}")
-    assert _place(_search(stage)) is None
-    show.console.print("   not published: not in the answer")
-    started = time.monotonic()
-    publish_lines(stage.settings, [json.dumps(NEW_ITEM).encode()])
-    answer = _until(stage, lambda found: _place(found) is not None)
-    shown = f"place {_place(answer)} of {len(answer.results)}"
+    new = stage.script.new_item
+    _say(f"6  An item that does not exist yet: {new['title']}")
+    if _place(stage, _search(stage)) is not None:
+        raise StartupError(f"{stage.script.new_key} is in the catalog already")
+    show.console.print(f'   asked for "{stage.script.new_query}": not in the answer')
+    answer, elapsed_ms = _change(stage, new, present=True)
+    place = f"place {_place(stage, answer)} of {len(answer.results)}"
+    show.console.print(f"   published: at {place} after [bold]{elapsed_ms:.0f} ms[/], generation {answer.generation}")
+    top = Ranking(answer.results[:SHOWN], answer.generation, answer.snapshot, 0, answer.usage)
+    show.ranking(top, f'{stage.script.new_key.type}s for "{stage.script.new_query}"')
+    gone = {"type": new["type"], "id": new["id"], "deleted": True}
+    answer, elapsed_ms = _change(stage, gone, present=False)
     show.console.print(
-        f"   published: answered at {shown} after [bold]{(time.monotonic() - started) * 1e3:.0f} ms[/], generation {answer.generation}"
+        f"   deleted: gone from the answer after [bold]{elapsed_ms:.0f} ms[/], generation {answer.generation}"
     )
-    show.ranking(
-        Ranking(answer.results[:5], answer.generation, answer.snapshot, 0, answer.usage), f'films for "{NEW_QUERY}"'
-    )
+
+
+def _change(stage: Stage, line: dict[str, object], *, present: bool) -> tuple[Ranking, float]:
+    """Publish a line and ask until the answer shows it; the answer, and milliseconds from publishing to having it."""
     started = time.monotonic()
-    publish_lines(stage.settings, [json.dumps({"type": NEW_KEY.type, "id": NEW_KEY.id, "deleted": True}).encode()])
-    answer = _until(stage, lambda found: _place(found) is None)
-    show.console.print(
-        f"   deleted: gone from the answer after [bold]{(time.monotonic() - started) * 1e3:.0f} ms[/], generation {answer.generation}"
-    )
+    publish_lines(stage.settings, [json.dumps(line).encode()])
+    while (_place(stage, answer := _search(stage)) is not None) != present:
+        if time.monotonic() > started + WAIT_S:
+            raise StartupError(f"the change was not served within {WAIT_S:.0f} s; see {FOLDER}/catalog.log")
+    return answer, (time.monotonic() - started) * 1e3
 
 
 def _search(stage: Stage) -> Ranking:
+    script = stage.script
     return stage.client.rank(
-        rank_request(NEW_KEY.type, prompt=NEW_QUERY, task="retrieve", limit=30, attributes=["year"])
+        rank_request(script.new_key.type, prompt=script.new_query, task="retrieve", limit=30, attributes=["year"])
     )
 
 
-def _until(stage: Stage, holds: Callable[[Ranking], bool]) -> Ranking:
-    deadline = time.monotonic() + WAIT_S
-    while not holds(answer := _search(stage)):
-        if time.monotonic() > deadline:
-            raise StartupError(f"the change was not served within {WAIT_S:.0f} s; see {FOLDER}/catalog.log")
-    return answer
-
-
-def _place(answer: Ranking) -> int | None:
+def _place(stage: Stage, answer: Ranking) -> int | None:
     keys = [item.key for row in answer.results for item in row.items]
-    return keys.index(NEW_KEY) + 1 if NEW_KEY in keys else None
+    return keys.index(stage.script.new_key) + 1 if stage.script.new_key in keys else None
 
 
-def _is_known(stage: Stage, key: ItemKey) -> bool:
-    answer = stage.client.rank(rank_request(key.type, history=[key], limit=1))
-    return answer.unknown_history_items == 0
-
-
-def _keep(settings: Settings, address: str) -> None:
+def _keep(stage: Stage, address: str) -> None:
     """Until Ctrl-C."""
+    settings = stage.settings
     lines = [f"export NEO_CATALOG={settings.catalog.resolve()} NEO_ADDRESS={address}"]
     if settings.kafka_bootstrap:
         lines.append(f"export NEO_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}")
+    item_type, liked = stage.script.types[0], stage.script.history[0]
+    mine = json.dumps({"type": item_type, "id": "mine", "title": "Mine", "description": "Robots, and me."})
     lines += [
-        'neo rank film "lonely robots"',
-        "neo generate --recommend book --history film/alien-1979",
-        'echo \'{"type":"film","id":"mine","title":"Mine","description":"A film of my own about robots."}\' | neo items publish -',
+        f'neo rank {item_type} "{stage.script.query}"',
+        f"neo generate --recommend {item_type} --history {liked}",
+        f"echo '{mine}' | neo items publish -",
         "neo status",
     ]
     show.console.print(Panel("\n".join(lines), title="in a second terminal", title_align="left"), highlight=False)
@@ -204,15 +193,14 @@ def _broker() -> Iterator[str]:
 
     _say("0  A real Apache Kafka, started from pip (the first time it is fetched, about 20 s)")
     with LocalKafka(FOLDER / "kafka", progress=lambda line: show.console.print(f"   [dim]{line}[/]")) as broker:
-        show.console.print(f"   broker on {broker.bootstrap}")
         yield broker.bootstrap
 
 
-def _live_items(settings: Settings) -> int:
+def _counts(settings: Settings) -> dict[str, int]:
+    """Live items by type."""
     reader, _ = open_reader(settings.catalog)
-    count = sum(entry.items for entry in reader.state().stats.values())
-    reader.store.close()
-    return count
+    with closing(reader.store):
+        return {name: stats.items for name, stats in reader.state().stats.items()}
 
 
 def _wait_until(holds: Callable[[], bool], what: str) -> None:

@@ -1,6 +1,6 @@
 """Make the demo model: embedder, codebooks, tokenizer, decoder, trained on the demo catalog and its simulated users.
 
-python -m neo_runtime.demo.build            # `make demo-model`: about ten minutes on two cores
+python -m neo_runtime.demo.build            # `make demo-model`: twenty to thirty minutes on two cores
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ NOTE = (
 )
 LEVEL_SIZES = (32, 32, 32)
 TEXT_TOKENS = 4_096
-SHAPE = DecoderShape(width=128, layers=4, heads=4, key_value_heads=2, feed_forward=384, context_tokens=512)
+SHAPE = DecoderShape(width=128, layers=3, heads=4, key_value_heads=2, feed_forward=384, context_tokens=512)
 HELD_OUT_USERS = 400  # never trained on: the card's figures are theirs
 
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder that the model goes to; what it holds is replaced.")] = DEMO_MODEL,
-    steps: Annotated[int, typer.Option(help="Training steps of about 4,000 tokens.")] = 3_000,
+    steps: Annotated[int, typer.Option(help="Training steps of about 2,000 tokens.")] = 4_500,
 ) -> None:
     """Train the demo model on the demo catalog and simulated users, and write its card."""
     console, started = Console(), time.monotonic()
@@ -87,17 +87,20 @@ def fit(
     model: NeoModel, catalog: Catalog, items: list[DemoItem], users: list[History], steps: int, console: Console
 ) -> None:
     """Train in place, with a progress bar."""
-    writer = ExampleWriter(model, sids_of(catalog, items))
+    writer = ExampleWriter(model, sids_of(catalog, items), learn_history=True)
     bar = Progress(
         TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.3f}"),
         TimeElapsedColumn(), TimeRemainingColumn(), console=console,
     )  # fmt: skip
+    task = bar.add_task("training", total=steps, loss=0.0)
+
+    def show(done: int, _: int, loss: float) -> None:
+        bar.update(task, completed=done, loss=loss)
+        if not console.is_terminal and done % 250 == 0:
+            console.print(f"step {done} of {steps}, loss {loss:.3f}")
+
     with bar:
-        task = bar.add_task("training", total=steps, loss=0.0)
-        train(
-            model.lm, map(writer.write, DemoSamples(items, users)), Recipe(steps=steps),
-            lambda done, _, loss: bar.update(task, completed=done, loss=loss),
-        )  # fmt: skip
+        train(model.lm, map(writer.write, DemoSamples(items, users)), Recipe(steps, batch_tokens=2_048), show)
 
 
 def sids_of(catalog: Catalog, items: list[DemoItem]) -> dict[ItemKey, int]:

@@ -40,7 +40,7 @@ CARD = """# {name}
 {note}
 
 - Qwen3 architecture, {parameters:,} parameters, {text_tokens:,} text tokens, {codes} codes for {types}; in bfloat16.
-- Trained from nothing by `make demo-model`: {steps:,} steps of about 4,000 tokens, {minutes:.0f} minutes on two cores.
+- Trained from nothing by `make demo-model`: {steps:,} steps of about 2,000 tokens, {minutes:.0f} minutes on two cores.
 - Data: the demo catalog (CC0, written by the project) and simulated users (`neo_runtime/demo/taste.py`). No real user.
 
 Measured by the build on {users} simulated users that were not trained on, 30 beams, full ranking, history left out:

@@ -59,12 +59,12 @@ def users(item_type: str) -> list[User]:
     return [User(int(row[0]), item_type, tuple(row[1].split())) for row in rows]
 
 
-def popularity_hits(people: list[User], k: int = 10) -> float:
-    """HR@k of the most popular items of the training part, the user's own left out."""
+def popularity_hits(people: list[User], tested: list[User], k: int = 10) -> float:
+    """HR@k, for `tested`, of the most popular items of everybody's training part, the user's own left out."""
     counts = Counter(item for user in people for item in user.train)
-    ranked = [item for item, _ in counts.most_common(k + 200)]
+    ranked = [item for item, _ in counts.most_common(k + 500)]
     hits = 0
-    for user in people:
+    for user in tested:
         seen = set(user.context)
         hits += user.target in [item for item in ranked if item not in seen][:k]
-    return hits / len(people)
+    return hits / len(tested)
