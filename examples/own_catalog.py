@@ -1,6 +1,6 @@
 """Without any worker: fit codebooks on vectors of your own, keep a catalog, and walk its trie.
 
-    python examples/own_catalog.py
+python examples/own_catalog.py
 """
 
 import tempfile

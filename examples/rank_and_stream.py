@@ -1,6 +1,6 @@
 """Ask a running worker (`neo demo --keep`, or `neo serve`) for a ranked list and for a stream.
 
-    python examples/rank_and_stream.py [127.0.0.1:50051]
+python examples/rank_and_stream.py [127.0.0.1:50051]
 """
 
 import sys

@@ -99,7 +99,7 @@ def _load(settings: Settings, files: list[Path], stack: ExitStack) -> Worker:
         published = publish_files(settings, names)
         show.console.print(f"   published {published['events']:,} events to {published['to']}")
         _wait_until(lambda: sum(_counts(settings).values()) >= int(str(published["events"])), "all events to arrive")
-    counts = ", ".join(f"{count:,} {name}s" for name, count in _counts(settings).items())
+    counts = ", ".join(f"{count:,} of type {name}" for name, count in _counts(settings).items())
     show.console.print(f"   {counts} in {time.monotonic() - started:.1f} s, every one with a semantic ID of its own")
     return worker
 
@@ -107,16 +107,19 @@ def _load(settings: Settings, files: list[Path], stack: ExitStack) -> Worker:
 def _ask(stage: Stage) -> None:
     script, client = stage.script, stage.client
     titles = ", ".join(client.item(key).title for key in script.history)
-    _say(f"3  Ranked for somebody who liked {titles}")
+    _say("3  Ranked for a history")
+    show.console.print(f"   somebody liked {titles}")
     for item_type in script.types:
         started = time.monotonic()
         answer = client.rank(rank_request(item_type, history=script.history, limit=SHOWN, attributes=["year"]))
-        show.ranking(answer, f"{item_type}s · {(time.monotonic() - started) * 1e3:.0f} ms")
-    _say(f'4  Searched by words: "{script.query}"')
+        show.ranking(answer, f"{item_type} · {(time.monotonic() - started) * 1e3:.0f} ms")
+    _say("4  Searched by words")
+    show.console.print(f'   "{script.query}"')
     for item_type in script.types:
         request = rank_request(item_type, prompt=script.query, task="retrieve", limit=SHOWN, attributes=["year"])
-        show.ranking(client.rank(request), f"{item_type}s")
-    _say("5  A mixed answer, printed as it is decided: items in colour, titles in place of codes")
+        show.ranking(client.rank(request), item_type)
+    _say("5  Mixed answers, printed as they are decided")
+    show.console.print("   items in colour: their titles stand in place of their codes")
     for item_type in script.types:
         show.console.print(f"   [dim]Recommend {item_type} and say why.[/] ", end="")
         stream(client, generate_request(task="explain", item_type=item_type, history=script.history))
@@ -127,7 +130,8 @@ def _ask(stage: Stage) -> None:
 
 def _publish_and_delete(stage: Stage) -> None:
     new = stage.script.new_item
-    _say(f"6  An item that does not exist yet: {new['title']}")
+    _say("6  An item that does not exist yet")
+    show.console.print(f"   {new['title']}: {new['description']}")
     if _place(stage, _search(stage)) is not None:
         raise StartupError(f"{stage.script.new_key} is in the catalog already")
     show.console.print(f'   asked for "{stage.script.new_query}": not in the answer')
@@ -135,7 +139,7 @@ def _publish_and_delete(stage: Stage) -> None:
     place = f"place {_place(stage, answer)} of {len(answer.results)}"
     show.console.print(f"   published: at {place} after [bold]{elapsed_ms:.0f} ms[/], generation {answer.generation}")
     top = Ranking(answer.results[:SHOWN], answer.generation, answer.snapshot, 0, answer.usage)
-    show.ranking(top, f'{stage.script.new_key.type}s for "{stage.script.new_query}"')
+    show.ranking(top, f'{stage.script.new_key.type}: "{stage.script.new_query}"')
     gone = {"type": new["type"], "id": new["id"], "deleted": True}
     answer, elapsed_ms = _change(stage, gone, present=False)
     show.console.print(

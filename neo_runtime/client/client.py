@@ -149,6 +149,7 @@ class AsyncNeoClient:
         self._timeout_s = timeout_s
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._generation = rpc.GenerationServiceStub(self._channel)
+        self._admin = admin_rpc.CatalogAdminServiceStub(self._channel)
 
     async def rank(self, request: pb.RankItemsRequest) -> Ranking:
         with translated():
@@ -174,6 +175,23 @@ class AsyncNeoClient:
                 pb.GetServingInfoRequest(), timeout=self._timeout_s
             )
             return info
+
+    async def catalog(self) -> admin_pb.Catalog:
+        with translated():
+            response = await self._admin.GetCatalog(admin_pb.GetCatalogRequest(), timeout=self._timeout_s)
+            catalog: admin_pb.Catalog = response.catalog
+            return catalog
+
+    async def item(self, key: ItemKey) -> admin_pb.GetItemResponse:
+        with translated():
+            request = admin_pb.GetItemRequest(item=build.item_ref(key))
+            response: admin_pb.GetItemResponse = await self._admin.GetItem(request, timeout=self._timeout_s)
+            return response
+
+    async def wait_ready(self, timeout_s: float) -> None:
+        """Until the worker answers; CallError where it does not in time."""
+        with translated():
+            await self._generation.GetServingInfo(pb.GetServingInfoRequest(), timeout=timeout_s, wait_for_ready=True)
 
     async def close(self) -> None:
         await self._channel.close()

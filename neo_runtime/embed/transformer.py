@@ -87,7 +87,9 @@ class SentenceTransformerEmbedder:
         except (OSError, ValueError) as error:
             raise _unusable(f"no sentence-transformers model {model!r}, as a folder or by name: {error}") from error
         self._batch_size = batch_size
-        self.dimension = int(self._model.get_embedding_dimension())
+        dimension = self._model.get_embedding_dimension()
+        assert dimension is not None
+        self.dimension = int(dimension)
         # The last part of a folder or hub name, so that one model has one name wherever it is kept.
         self.name = f"{Path(model).name}@{_digest(self._model.parameters(), self._model.max_seq_length)}"
 

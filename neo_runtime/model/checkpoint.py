@@ -120,7 +120,7 @@ class NeoModel:
 def _read_header(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise ModelError(
-            f"no model folder {folder}; give the path of a folder that `neo train` or `make demo-model` wrote"
+            f"no model folder {folder}; give a folder that `NeoModel.save` wrote, or leave the setting out for the demo model"
         )
     try:
         header: dict[str, Any] = json.loads((folder / "neo.json").read_text())

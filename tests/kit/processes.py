@@ -18,20 +18,26 @@ ROOT = Path(__file__).parents[2]
 
 
 def neo(
-    *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 120
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 120,
+    stdin: str | None = None,
+    cwd: Path = ROOT,
 ) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "neo_runtime.cli.main", *arguments], cwd=ROOT, env={**os.environ, **(env or {})},
-        capture_output=True, text=True, timeout=timeout, check=False,
+        [sys.executable, "-m", "neo_runtime.cli.main", *arguments], cwd=cwd, env={**os.environ, **(env or {})},
+        capture_output=True, text=True, timeout=timeout, check=False, input=stdin,
     )  # fmt: skip
 
 
-def start(*arguments: str, log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+def start(
+    *arguments: str, log: Path, env: Mapping[str, str] | None = None, cwd: Path = ROOT
+) -> subprocess.Popen[bytes]:
     """A long-running command; what it prints goes to `log`."""
     with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "neo_runtime.cli.main", *arguments], cwd=ROOT, env={**os.environ, **(env or {})},
+            [sys.executable, "-m", "neo_runtime.cli.main", *arguments], cwd=cwd, env={**os.environ, **(env or {})},
             stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
