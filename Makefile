@@ -30,7 +30,7 @@ demo-kafka: .venv/dev
 	$(BIN)/neo demo --kafka
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check .

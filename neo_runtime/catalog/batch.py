@@ -18,6 +18,7 @@ from neo_runtime.sid.assign import CollisionPolicy, nearest_free
 from neo_runtime.sid.codebook import Codebook
 from neo_runtime.types import ItemKey
 
+MAX_MESSAGE_CHARS = 500  # messages quote what was refused, up to the whole value
 KEPT_DEAD_LETTERS = 10_000  # the newest; older ones stay counted
 
 
@@ -173,8 +174,9 @@ class Batch:
 
     def _refuse(self, source: RawRecord, reason: str, message: str) -> None:
         letter = DeadLetter(
-            *source.position, source.key, source.value, list(source.headers), reason, message, time.time_ns() // 1000
-        )
+            *source.position, source.key, source.value, list(source.headers), reason, message[:MAX_MESSAGE_CHARS],
+            time.time_ns() // 1000,
+        )  # fmt: skip
         number = self._state.dead_letters
         self._txn.put_dead_letter(number, letter)
         if number >= KEPT_DEAD_LETTERS:

@@ -63,7 +63,9 @@ class Catalog:
         _refuse_missing(path)
         store = Store(path, writable=True, durable=durable)
         try:
-            return cls(store, _checked_codebooks(path, store), embedder)
+            codebooks = _checked_codebooks(path, store)
+            _check_segments(path, store, replaced=False)
+            return cls(store, codebooks, embedder)
         except BaseException:
             store.close()
             raise
@@ -133,7 +135,7 @@ def open_reader(path: Path) -> tuple[CatalogReader, dict[str, Codebook]]:
     store = Store(path, writable=False)
     try:
         codebooks = _checked_codebooks(path, store)
-        _check_segments(path, store)
+        _check_segments(path, store, replaced=True)
         return CatalogReader(store, {name: book.space for name, book in codebooks.items()}), codebooks
     except BaseException:
         store.close()
@@ -174,12 +176,14 @@ def _checked_codebooks(path: Path, store: Store) -> dict[str, Codebook]:
     return codebooks
 
 
-def _check_segments(path: Path, store: Store) -> None:
+def _check_segments(path: Path, store: Store, *, replaced: bool) -> None:
     with store.read() as txn:
         base = txn.base()
     if base is None:
         return
     for name, file in base.files.items():
         segment = path / "segments" / file
-        if segment.exists() and checksum(segment) != base.checksums[name]:  # gone: the writer just replaced it
+        if replaced and not segment.exists():  # the writer just replaced it, or the view will say that it is lost
+            continue
+        if not segment.exists() or checksum(segment) != base.checksums[name]:
             raise CatalogError(f"{segment} is damaged; restore the catalog folder, or remove it and load again")

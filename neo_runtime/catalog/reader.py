@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from neo_runtime.catalog.item import ItemRecord
 from neo_runtime.catalog.records import Description, State
 from neo_runtime.catalog.store import LogEntry, Store, Transaction
+from neo_runtime.errors import CatalogError
 from neo_runtime.sid.space import SidSpace
 from neo_runtime.trie import Segment, TrieView, TypeView
 from neo_runtime.types import ItemKey
@@ -52,9 +53,11 @@ class CatalogReader:
                     records = {key: txn.item(key) for key in keys}
                     sids = {key: record.sid_key for key, record in records.items() if record and not record.deleted}
                     return Pinned(self._view, sids)
-            except FileNotFoundError:  # the writer replaced the base between our reading its name and opening it
+            except FileNotFoundError as error:  # the writer replaced the base after we had read its name
                 if attempt == _OPEN_TRIES - 1:
-                    raise
+                    raise CatalogError(
+                        f"{error.filename} is lost; restore the catalog folder, or load it again"
+                    ) from error
         raise AssertionError("unreachable")
 
     def _catch_up(self, txn: Transaction) -> None:

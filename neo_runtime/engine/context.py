@@ -7,6 +7,7 @@ ancestors only (a tree mask). Nothing is copied per beam, and dropping the tree 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 
 import numpy as np
 import torch
@@ -29,6 +30,15 @@ class Backbone:
         self.lm = lm
         self.device = lm.device
         self._head = lm.get_output_embeddings()
+        # transformers 5.24 renamed it; the old name goes with 5.40.
+        self._cache_name = "cache" if "cache" in signature(lm.base_model.forward).parameters else "past_key_values"
+
+    @torch.inference_mode()
+    def states(self, ids: torch.Tensor, cache: DynamicCache, **inputs: torch.Tensor) -> torch.Tensor:
+        """Hidden states [n, d] of token ids [1, n], whose keys and values are appended to `cache`."""
+        out = self.lm.base_model(input_ids=ids, use_cache=True, **{self._cache_name: cache}, **inputs)
+        hidden: torch.Tensor = out.last_hidden_state[0]
+        return hidden
 
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor, tokens: slice) -> NDArray[np.float32]:
@@ -47,17 +57,14 @@ class Context:
         self._line = 0
         self._visible = np.zeros((1, 0), bool)  # [rows of the last tree level, all tree rows so far]
 
-    @torch.inference_mode()
     def extend(self, tokens: Sequence[int]) -> torch.Tensor:
         """Append to the line. Hidden state of the last token: [1, d]."""
         assert not self._visible.shape[1], "the tree must be dropped first"
         ids = torch.tensor([list(tokens)], device=self._backbone.device)
-        out = self._backbone.lm.base_model(input_ids=ids, past_key_values=self._cache, use_cache=True)
+        hidden = self._backbone.states(ids, self._cache)
         self._line += len(tokens)
-        hidden: torch.Tensor = out.last_hidden_state[0, -1:]
-        return hidden
+        return hidden[-1:]
 
-    @torch.inference_mode()
     def grow(self, tokens: NDArray[np.integer], parents: NDArray[np.integer]) -> torch.Tensor:
         """One tree level: `tokens` [n], each below row `parents` [n] of the level before. Hidden states [n, d]."""
         device, rows = self._backbone.device, len(tokens)
@@ -65,15 +72,12 @@ class Context:
         self._visible = np.concatenate([self._visible[parents], np.eye(rows, dtype=bool)], axis=1)
         mask = torch.ones(1, 1, rows, self._line + self._visible.shape[1], dtype=torch.bool)
         mask[0, 0, :, self._line :] = torch.from_numpy(self._visible)
-        out = self._backbone.lm.base_model(
-            input_ids=torch.as_tensor(tokens, dtype=torch.long, device=device)[None],
+        return self._backbone.states(
+            torch.as_tensor(tokens, dtype=torch.long, device=device)[None],
+            self._cache,
             position_ids=torch.full((1, rows), depth, device=device),
             attention_mask=mask.to(device),
-            past_key_values=self._cache,
-            use_cache=True,
         )
-        hidden: torch.Tensor = out.last_hidden_state[0]
-        return hidden
 
     def drop_tree(self) -> None:
         """Back to the line alone."""

@@ -49,12 +49,13 @@ def load_files(catalog: Catalog, files: Sequence[str], progress: Progress = lamb
 
 def publish_files(settings: Settings, files: Iterable[str]) -> dict[str, object]:
     """All lines of all files as events, or none: EventError names the bad ones. They are checked in memory first."""
-    return publish_lines(settings, [line for name in files for _, line in read_lines(name)])
+    numbered = [(f"{name}, line {number}", line) for name in files for number, line in read_lines(name)]
+    return publish_lines(settings, [line for _, line in numbered], [place for place, _ in numbered])
 
 
-def publish_lines(settings: Settings, lines: list[bytes]) -> dict[str, object]:
+def publish_lines(settings: Settings, lines: list[bytes], places: Sequence[str] = ()) -> dict[str, object]:
     """To Kafka where the settings name brokers, else to the catalog's event file."""
-    events = checked(lines)
+    events = checked(lines, places)
     if settings.kafka_bootstrap:
         from neo_runtime.ingest.producing import publish_events
 
@@ -67,7 +68,7 @@ def publish_lines(settings: Settings, lines: list[bytes]) -> dict[str, object]:
     return {"events": len(events), "to": str(path)}
 
 
-def checked(lines: list[bytes]) -> list[Upsert | Delete]:
+def checked(lines: list[bytes], places: Sequence[str] = ()) -> list[Upsert | Delete]:
     """The events of all lines; EventError, naming the first bad lines, where any is wrong."""
     now_us = time.time_ns() // 1_000
     events: list[Event] = [
@@ -75,7 +76,10 @@ def checked(lines: list[bytes]) -> list[Upsert | Delete]:
     ]
     bad = [event for event in events if isinstance(event, Rejected)]
     if bad:
-        shown = "; ".join(f"line {e.source.position.offset}: {e.message} [{e.reason}]" for e in bad[:SHOWN_ERRORS])
+        places = places or [f"line {number}" for number in range(1, len(lines) + 1)]
+        shown = "; ".join(
+            f"{places[e.source.position.offset - 1]}: {e.message} [{e.reason}]" for e in bad[:SHOWN_ERRORS]
+        )
         more = f"; and {len(bad) - SHOWN_ERRORS} more" if len(bad) > SHOWN_ERRORS else ""
         raise EventError(f"nothing was published: {len(bad)} of {len(lines)} lines are wrong: {shown}{more}")
     return [event for event in events if not isinstance(event, Rejected)]

@@ -22,8 +22,8 @@ from neo_runtime.v1.catalog_pb2 import AttributeValue, ItemRef
 JSON = "application/json"
 PROTOBUF = "application/protobuf"
 CONTENT_TYPE = "content-type"
-MAX_MESSAGE_CHARS = 500  # parsers quote what they could not read, up to the whole value
 LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, where RFC 3339 ends
+LAST_US = LAST_SECOND * 1_000_000 + 999_999
 FLOAT32_LE = np.dtype("<f4")
 
 
@@ -44,9 +44,8 @@ def decode(record: RawRecord) -> Event:
 
 
 def rejected(record: RawRecord, error: EventError) -> Rejected:
-    """The message may quote the record: made encodable, and cut."""
-    message = str(error).encode(errors="backslashreplace").decode()
-    return Rejected(record, error.reason, message[:MAX_MESSAGE_CHARS])
+    """The message may quote the record: made encodable."""
+    return Rejected(record, error.reason, str(error).encode(errors="backslashreplace").decode())
 
 
 def encode(event: Upsert | Delete, content_type: str = JSON) -> Encoded:
@@ -79,14 +78,15 @@ def float32(data: bytes) -> NDArray[np.float32]:
 def _decode(record: RawRecord) -> Event:
     key = _key(record.key)
     if record.value is None:
-        return Delete(key, record.timestamp_us, True, record)
+        time_us = record.timestamp_us if 0 <= record.timestamp_us <= LAST_US else 0  # it needs none to win
+        return Delete(key, time_us, True, record)
     message = _parse(record.value, _content_type(record))
     if not message.HasField("item"):
         raise EventError("item is not set", reason="MISSING_FIELD")
     named = ItemKey(message.item.item_type, message.item.item_id)
     if named != key:
         raise EventError(f"the key names {str(key)!r}, the value {str(named)!r}", reason="KEY_MISMATCH")
-    time_us = _micros("event_time", message.event_time) if message.HasField("event_time") else record.timestamp_us
+    time_us = _micros("event_time", message.event_time) if message.HasField("event_time") else _record_time(record)
     change = message.WhichOneof("change")
     if change == "upserted":
         return _upsert(key, time_us, message.upserted, record)
@@ -147,6 +147,13 @@ def _attribute(name: str, value: AttributeValue) -> Attribute:
         return value.time_value.ToJsonString()
     scalar: str | int | float | bool = getattr(value, kind)
     return scalar
+
+
+def _record_time(record: RawRecord) -> int:
+    """Producers set it, in whatever unit they took it to be."""
+    if not 0 <= record.timestamp_us <= LAST_US:
+        raise EventError("the record's time is not between the years 1970 and 9999", reason="INVALID_VALUE")
+    return record.timestamp_us
 
 
 def _micros(field: str, time: Timestamp) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from neo_runtime.catalog.item import Delete, Event, RawRecord, Upsert, validate_key, validate_upsert
 from neo_runtime.errors import EventError
-from neo_runtime.ingest.event import float32, rejected
+from neo_runtime.ingest.event import LAST_US, float32, rejected
 from neo_runtime.types import Attribute, ItemKey, Position
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -79,8 +79,8 @@ def _event(item: ItemLine, record: RawRecord) -> Event:
     time_us = record.timestamp_us
     if item.event_time is not None:
         time_us = (item.event_time - EPOCH) // timedelta(microseconds=1)
-    if time_us < 0:
-        raise EventError("event_time is before 1970", reason="INVALID_VALUE")
+    if not 0 <= time_us <= LAST_US:
+        raise EventError("event_time is not between the years 1970 and 9999", reason="INVALID_VALUE")
     if item.deleted:
         return Delete(key, time_us, False, record)
     if item.embedding is None and item.embedding_model:

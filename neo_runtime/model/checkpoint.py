@@ -98,7 +98,7 @@ class NeoModel:
             named = {entry["name"]: entry["codebook"] for entry in header["item_types"]}
             ordered = {name: codebooks[name] for name in named}
             text_size, name, note = int(header["text_size"]), str(header["name"]), str(header["note"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"{folder}/neo.json and its codebooks do not fit ({error}); restore the folder") from error
         for key, fingerprint in named.items():
             if ordered[key].fingerprint != fingerprint:
@@ -107,12 +107,10 @@ class NeoModel:
                 )
         lm, tokenizer = _load_pretrained(folder, dtype)
         vocabulary = Vocabulary(text_size, {key: book.space for key, book in ordered.items()})
-        if (
-            len(tokenizer) != vocabulary.size
-            or tokenizer.convert_ids_to_tokens(text_size) != vocabulary.new_tokens()[0]
-        ):
+        tokens = tokenizer.convert_ids_to_tokens(range(text_size, len(tokenizer)))
+        if tokens != vocabulary.new_tokens():
             raise ModelError(
-                f"{folder}: the tokenizer has {len(tokenizer)} tokens, the codebooks need {vocabulary.size}"
+                f"{folder}: the tokenizer's {len(tokenizer)} tokens are not the {vocabulary.size} of its codebooks"
             )
         return cls(name, lm.to(device).eval(), tokenizer, vocabulary, ordered, note)
 
@@ -120,11 +118,13 @@ class NeoModel:
 def _read_header(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise ModelError(
-            f"no model folder {folder}; give a folder that `NeoModel.save` wrote, or leave the setting out for the demo model"
+            f"no model folder {folder}; give one that `NeoModel.save` wrote, or none for the demo model"
         )
     try:
         header: dict[str, Any] = json.loads((folder / "neo.json").read_text())
-    except (OSError, ValueError) as error:
+        if not isinstance(header, dict):
+            raise ValueError("not a JSON object")
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{folder} is not a NEO model folder: neo.json cannot be read ({error})") from error
     if header.get("format") != FORMAT:
         raise ModelError(f"{folder}/neo.json has format {header.get('format')}, this runtime reads {FORMAT}")

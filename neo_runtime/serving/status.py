@@ -22,6 +22,7 @@ from neo_runtime.errors import (
 DOMAIN = "neo-runtime"
 # gRPC turns a status whose details exceed 8 KB into RESOURCE_EXHAUSTED.
 MAX_VIOLATIONS = 20
+MAX_MESSAGE_BYTES, MAX_NAME_BYTES, MAX_TEXT_BYTES = 500, 100, 100
 
 _CODES: tuple[tuple[type[NeoError], grpc.StatusCode], ...] = (
     (PromptTooLongError, grpc.StatusCode.OUT_OF_RANGE),
@@ -52,15 +53,24 @@ def to_status(error: NeoError) -> grpc.Status:
         box.Pack(detail)
         packed.append(box)
     code = code_of(error).value[0]
-    status: grpc.Status = rpc_status.to_status(status_pb2.Status(code=code, message=str(error)[:2_000], details=packed))
+    status: grpc.Status = rpc_status.to_status(
+        status_pb2.Status(code=code, message=_cut(str(error), MAX_MESSAGE_BYTES), details=packed)
+    )
     return status
+
+
+def _cut(text: str, limit: int) -> str:
+    """By bytes: a symbol takes four, and gRPC sends each as twelve."""
+    return text.encode()[:limit].decode(errors="ignore")
 
 
 def _details(error: NeoError) -> list[Message]:
     if isinstance(error, InvalidRequestError):
         shown = error.violations[:MAX_VIOLATIONS]
         violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=v.field[:100], description=v.description[:200])
+            error_details_pb2.BadRequest.FieldViolation(
+                field=_cut(v.field, MAX_NAME_BYTES), description=_cut(v.description, MAX_TEXT_BYTES)
+            )
             for v in shown
         ]
         if len(error.violations) > len(shown):
@@ -68,9 +78,13 @@ def _details(error: NeoError) -> list[Message]:
             violations.append(error_details_pb2.BadRequest.FieldViolation(description=more))
         return [error_details_pb2.BadRequest(field_violations=violations)]
     if isinstance(error, NotFoundError):
-        found = [error_details_pb2.ResourceInfo(resource_type=error.kind, resource_name=error.name)]
+        found = [
+            error_details_pb2.ResourceInfo(resource_type=error.kind, resource_name=_cut(error.name, MAX_NAME_BYTES))
+        ]
         if error.field:
-            violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=str(error))
+            violation = error_details_pb2.BadRequest.FieldViolation(
+                field=error.field, description=_cut(str(error), MAX_TEXT_BYTES)
+            )
             return [*found, error_details_pb2.BadRequest(field_violations=[violation])]
         return [*found]
     if isinstance(error, OverloadedError | UnavailableError):

@@ -115,10 +115,17 @@ class Segment:
     @classmethod
     def load(cls, path: Path) -> Segment:
         """Memory-map a saved segment. CatalogError where it is not one or is cut short; `checksum` tells the rest."""
+        try:
+            return cls._load(path)
+        except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError, RecursionError) as error:
+            raise CatalogError(f"{path} is not a trie segment ({error}); restore the catalog folder") from error
+
+    @classmethod
+    def _load(cls, path: Path) -> Segment:
         with path.open("rb") as file:
             is_segment = file.read(len(_MAGIC)) == _MAGIC
             text = file.read(int.from_bytes(file.read(8), "little")) if is_segment else b""
-            if not text.rstrip().endswith(b"}"):
+            if not is_segment:
                 raise CatalogError(f"{path} is not a trie segment; remove the catalog folder and load it again")
             header = json.loads(text)
             start, size = file.tell(), os.fstat(file.fileno()).st_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,16 @@ def vector(key: ItemKey, version: int = 0) -> np.ndarray:
 
 
 def codebooks(types: dict[str, tuple[int, ...]] = TYPES) -> dict[str, Codebook]:
+    return dict(_fitted(tuple(types.items())))
+
+
+@cache
+def _fitted(types: tuple[tuple[str, tuple[int, ...]], ...]) -> dict[str, Codebook]:
+    """Fitting is slow on busy cores; codebooks are immutable."""
     rng = np.random.default_rng(0)
     return {
         name: fit_codebook(name, EMBEDDER, rng.normal(size=(300, DIMENSION)).astype(np.float32), sizes, seed=1)
-        for name, sizes in types.items()
+        for name, sizes in types
     }
 
 

@@ -60,7 +60,7 @@ def test_every_generation_equals_the_dict_also_after_later_writes(history: list[
     for view, model in views_and_models(history):
         assert_equals(view.restrict().tries["t"], model)
         assert len(view.types["t"]) == len(model)
-        for sid in range(0, 3 << 6):
+        for sid in range(3 << 6):
             assert view.types["t"].items_on(sid) == model.get(sid, ())
 
 

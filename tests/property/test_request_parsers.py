@@ -1,0 +1,153 @@
+"""No request, however absurd, is more than refused: each becomes work within the limits, or an error of ours."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neo_runtime.client import generate_request, rank_request
+from neo_runtime.engine.api import Constraints, EngineLimits, GenerateWork, RankWork
+from neo_runtime.errors import InvalidRequestError, NeoError, NotFoundError
+from neo_runtime.prompt.message import Conversation, TaskPrompt
+from neo_runtime.serving.requests import RequestReader
+from neo_runtime.serving.status import to_status
+from neo_runtime.types import ItemKey
+from neo_runtime.v1 import generation_service_pb2 as pb
+from tests.kit.mutations import damaged, messages
+
+LIMITS = EngineLimits(max_context_tokens=256, max_beam_width=64, max_output_tokens=128, max_items=16)
+TYPES = ("film", "book")
+MODEL = "tiny"
+GRPC_SOFT_LIMIT = 8_192
+
+GENERATE = generate_request(
+    ["like ", ItemKey("film", "f1")], item_types=["film"], allow=[ItemKey("film", "f2")],
+    history=[ItemKey("book", "b")], temperature=0.5, seed=3, stop_sequences=["x"], beam_width=4, alternatives=2,
+).SerializeToString()  # fmt: skip
+RANK = rank_request("film", history=[ItemKey("film", "f1")], deny=[ItemKey("film", "f2")]).SerializeToString()
+
+
+def read(request: pb.GenerateRequest | pb.RankItemsRequest) -> GenerateWork | RankWork | NeoError:
+    reader = RequestReader(MODEL, TYPES, LIMITS)
+    try:
+        return reader.generate(request) if isinstance(request, pb.GenerateRequest) else reader.rank(request)
+    except NeoError as error:
+        return error
+
+
+def assert_sound(found: GenerateWork | RankWork | NeoError) -> None:
+    """What an engine may rely on, or a refusal that says what is wrong."""
+    if isinstance(found, NeoError):
+        assert isinstance(found, InvalidRequestError | NotFoundError)
+        assert not isinstance(found, InvalidRequestError) or all(v.description for v in found.violations)
+        assert to_status(found).details
+        return
+    assert isinstance(found.prompt, Conversation | TaskPrompt)
+    assert all(key.type in TYPES and key.id for key in found.history)
+    assert_sound_constraints(found.constraints)
+    if isinstance(found, RankWork):
+        assert 1 <= found.max_results <= LIMITS.max_beam_width
+        return
+    decoding = found.decoding
+    assert 1 <= decoding.beam_width <= LIMITS.max_beam_width
+    assert 1 <= decoding.max_output_tokens <= LIMITS.max_output_tokens
+    assert 0 <= decoding.max_items <= LIMITS.max_items
+    assert 0 <= decoding.temperature <= 10
+    assert 0 < decoding.top_p <= 1
+    assert all(decoding.stop_sequences)
+    assert 0 <= found.alternatives < LIMITS.max_beam_width
+
+
+def assert_sound_constraints(constraints: Constraints) -> None:
+    assert set(constraints.item_types) <= set(TYPES)
+    assert constraints.allow is None or constraints.allow
+    for key in {*(constraints.allow or ()), *constraints.deny}:
+        assert key.type in TYPES
+        assert 1 <= len(key.id.encode()) <= 256
+
+
+@given(messages(pb.GenerateRequest))
+@settings(max_examples=200, deadline=None)
+def test_any_generate_request_becomes_sound_work_or_is_refused(request: pb.GenerateRequest) -> None:
+    assert_sound(read(request))
+
+
+@given(messages(pb.RankItemsRequest))
+@settings(max_examples=100, deadline=None)
+def test_any_rank_request_becomes_sound_work_or_is_refused(request: pb.RankItemsRequest) -> None:
+    assert_sound(read(request))
+
+
+# A right prompt, so that what comes after it is reached.
+@given(messages(pb.DecodingParams), messages(pb.ResponseOptions))
+@settings(max_examples=200, deadline=None)
+def test_any_decoding_becomes_sound_work_or_is_refused(
+    decoding: pb.DecodingParams, options: pb.ResponseOptions
+) -> None:
+    request = generate_request("hi")
+    request.decoding.CopyFrom(decoding)
+    request.options.CopyFrom(options)
+    assert_sound(read(request))
+
+
+@pytest.mark.parametrize(
+    ("kind", "whole"), [(pb.GenerateRequest, GENERATE), (pb.RankItemsRequest, RANK)], ids=["generate", "rank"]
+)
+def test_a_damaged_request_is_no_message_or_sound_or_refused(
+    kind: type[pb.GenerateRequest] | type[pb.RankItemsRequest], whole: bytes
+) -> None:
+    assert not isinstance(read(kind.FromString(whole)), NeoError), "whole, it is right"
+
+    @given(damaged(whole))
+    @settings(max_examples=200, deadline=None)
+    def fuzzed(payload: bytes) -> None:
+        try:
+            request = kind.FromString(payload)
+        except DecodeError:
+            return
+        assert_sound(read(request))
+
+    fuzzed()
+
+
+def metadata_bytes(error: NeoError) -> int:
+    """What gRPC counts of a status: 32 bytes for each entry, its name, its value in percent signs or base64."""
+    status = to_status(error)
+    message = sum(1 if 0x20 <= byte <= 0x7E else 3 for byte in status.details.encode())
+    details = sum(len(name) + 4 * -(-len(value) // 3) + 32 for name, value in status.trailing_metadata)
+    return message + details + 300
+
+
+LONG_REQUESTS = {
+    "a model": pb.RankItemsRequest(model="m" * 10_000),
+    "types of letters": rank_request("film", item_types=["x" * 1_000] * 100),
+    "types of symbols": rank_request("film", item_types=["\U0001f600" * 1_000] * 100),
+    "items of symbols": rank_request("film", deny=[ItemKey("\U0001f600" * 1_000, str(n)) for n in range(100)]),
+}
+
+
+@pytest.mark.parametrize("name", LONG_REQUESTS)
+def test_a_refusal_of_long_names_still_fits_what_grpc_carries(name: str) -> None:
+    error = read(LONG_REQUESTS[name])
+    assert isinstance(error, NeoError)
+    assert metadata_bytes(error) < GRPC_SOFT_LIMIT
+
+
+@pytest.mark.parametrize("count", [1, 20, 5_000])
+def test_a_refusal_of_many_fields_fits_what_grpc_carries(count: int) -> None:
+    error = read(rank_request("film", deny=[ItemKey("song", str(number)) for number in range(count)]))
+    assert isinstance(error, InvalidRequestError)
+    assert metadata_bytes(error) < GRPC_SOFT_LIMIT
+
+
+@given(st.binary(max_size=120))
+@settings(max_examples=200, deadline=None)
+def test_noise_is_no_message_or_refused_or_sound(payload: bytes) -> None:
+    for kind in (pb.GenerateRequest, pb.RankItemsRequest):
+        try:
+            request = kind.FromString(payload)
+        except DecodeError:
+            continue
+        assert_sound(read(request))
