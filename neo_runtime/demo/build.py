@@ -1,6 +1,6 @@
 """Make the demo model: embedder, codebooks, tokenizer, decoder, trained on the demo catalog and its simulated users.
 
-python -m neo_runtime.demo.build            # `make demo-model`: twenty to thirty minutes on two cores
+python -m neo_runtime.demo.build            # `make demo-model`: about forty minutes on one core
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from neo_runtime.catalog.catalog import Catalog
-from neo_runtime.catalog.fit import fit_catalog
+from neo_runtime.catalog.fit import EMBEDDER_FOLDER, fit_catalog
 from neo_runtime.config import DEMO_MODEL, Settings
 from neo_runtime.demo.card import write_card
-from neo_runtime.demo.samples import DemoSamples, texts
-from neo_runtime.demo.taste import CATALOG, USERS, DemoItem, History, demo_items, demo_users, user_lines
+from neo_runtime.demo.samples import DemoSamples, imagine, texts
+from neo_runtime.demo.taste import CATALOG, USERS, DemoItem, History, attributes, demo_items, demo_users, user_lines
+from neo_runtime.embed.base import item_text
+from neo_runtime.embed.lexical import LexicalEmbedder
 from neo_runtime.ingest.bulk import load_files, read_upserts
 from neo_runtime.ingest.catalogs import open_or_create
 from neo_runtime.model.checkpoint import NeoModel
@@ -40,12 +42,14 @@ NOTE = (
 LEVEL_SIZES = (32, 32, 32)
 TEXT_TOKENS = 4_096
 SHAPE = DecoderShape(width=128, layers=3, heads=4, key_value_heads=2, feed_forward=384, context_tokens=512)
+BATCH_TOKENS = 1_536
+IMAGINED_ITEMS = 6_000
 HELD_OUT_USERS = 400  # never trained on: the card's figures are theirs
 
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder that the model goes to; what it holds is replaced.")] = DEMO_MODEL,
-    steps: Annotated[int, typer.Option(help="Training steps of about 2,000 tokens.")] = 4_500,
+    steps: Annotated[int, typer.Option(help="Training steps of about 1,500 tokens.")] = 9_000,
 ) -> None:
     """Train the demo model on the demo catalog and simulated users, and write its card."""
     console, started = Console(), time.monotonic()
@@ -62,7 +66,7 @@ def main(
             load_files(catalog, [str(path) for path in files])
             model = fresh_model(catalog, items)
             console.print(f"{sum(p.numel() for p in model.lm.parameters()):,} parameters")
-            fit(model, catalog, items, users[HELD_OUT_USERS:], steps, console)
+            fit(model, catalog, out, users[HELD_OUT_USERS:], steps, console)
             model.lm.to(torch.bfloat16)  # half the size in the repository
             model.save(out)
             write_card(out, catalog, items, users[:HELD_OUT_USERS], steps, time.monotonic() - started)
@@ -83,11 +87,12 @@ def fresh_model(catalog: Catalog, items: list[DemoItem]) -> NeoModel:
     return NeoModel(NAME, model.lm, model.tokenizer, model.vocabulary, model.codebooks, NOTE)
 
 
-def fit(
-    model: NeoModel, catalog: Catalog, items: list[DemoItem], users: list[History], steps: int, console: Console
-) -> None:
+def fit(model: NeoModel, catalog: Catalog, out: Path, users: list[History], steps: int, console: Console) -> None:
     """Train in place, with a progress bar."""
-    writer = ExampleWriter(model, sids_of(catalog, items), learn_history=True)
+    items = demo_items()
+    imagined = list(imagine(items, IMAGINED_ITEMS))
+    sids = dict(catalog.reader.pin([item.key for item in items]).sids) | quantize(catalog, out, imagined)
+    writer = ExampleWriter(model, sids, learn_history=True)
     bar = Progress(
         TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.3f}"),
         TimeElapsedColumn(), TimeRemainingColumn(), console=console,
@@ -100,11 +105,24 @@ def fit(
             console.print(f"step {done} of {steps}, loss {loss:.3f}")
 
     with bar:
-        train(model.lm, map(writer.write, DemoSamples(items, users)), Recipe(steps, batch_tokens=2_048), show)
+        train(
+            model.lm,
+            map(writer.write, DemoSamples(items, users, imagined)),
+            Recipe(steps, batch_tokens=BATCH_TOKENS),
+            show,
+        )
 
 
-def sids_of(catalog: Catalog, items: list[DemoItem]) -> dict[ItemKey, int]:
-    return dict(catalog.reader.pin([item.key for item in items]).sids)
+def quantize(catalog: Catalog, out: Path, items: list[DemoItem]) -> dict[ItemKey, int]:
+    """The packed tuples that the codebooks give to items outside the catalog."""
+    embedder = LexicalEmbedder.load(out / EMBEDDER_FOLDER)
+    sids: dict[ItemKey, int] = {}
+    for kind, codebook in catalog.codebooks.items():
+        mine = [item for item in items if item.key.type == kind]
+        texts = [item_text(item.title, item.description, attributes(item)) for item in mine]
+        keys = codebook.space.pack(codebook.encode(embedder.embed(texts))[0])
+        sids.update(zip((item.key for item in mine), keys.tolist(), strict=True))
+    return sids
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ Wordings of the prompts are the runtime's own (`prompt/tasks.py`); the answers a
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,15 +22,20 @@ LONGEST_HISTORY = 8
 QUERY_FORMS = ("{} {}", "{} and {}", "{}, {}", "{} with {}", "{} about {}", "{} in {}")
 COUNTS = {2: "two", 3: "three"}
 # Of one hundred samples.
-SHARES = {"recommend": 34, "retrieve": 28, "describe": 12, "explain": 18, "list": 8}
+SHARES = {"recommend": 27, "retrieve": 28, "describe": 25, "explain": 14, "list": 6}
+# Of searches: for an item that no catalog has. They teach what words mean in codes beyond the items that exist, so
+# that an item published after the training can be found.
+IMAGINED_SHARE = 0.3
 _CONTENT_WORD = re.compile(r"[^\W\d_]{4,}")
 
 
 class DemoSamples:
-    """An endless stream of samples of items and users; the same seed gives the same stream."""
+    """An endless stream of samples of items, users and imagined items; the same seed gives the same stream."""
 
-    def __init__(self, items: Sequence[DemoItem], users: Sequence[History], seed: int = 0) -> None:
-        self._items, self._users = list(items), list(users)
+    def __init__(
+        self, items: Sequence[DemoItem], users: Sequence[History], imagined: Sequence[DemoItem] = (), seed: int = 0
+    ) -> None:
+        self._items, self._users, self._imagined = list(items), list(users), list(imagined)
         self._by_key: Mapping[ItemKey, DemoItem] = {item.key: item for item in items}
         self._random = np.random.default_rng(seed)
         weights = np.sqrt([item.popularity for item in items])
@@ -54,6 +61,8 @@ class DemoSamples:
     def retrieve(self) -> Sample:
         """An item for words that fit it."""
         item = self._some_item()
+        if self._imagined and self._random.random() < IMAGINED_SHARE:
+            item = self._imagined[self._random.integers(len(self._imagined))]
         return self._said(Task.RETRIEVE, item.key.type, (self.query(item),), (), (item.key,))
 
     def describe(self) -> Sample:
@@ -62,14 +71,13 @@ class DemoSamples:
         return self._said(Task.UNDERSTAND, "", (item.key,), (), (describe(item),))
 
     def explain(self) -> Sample:
-        """The next item of a user and why: what it shares with the item of the history that is most like it."""
+        """The next item of a user and why: what it shares with the history."""
         while True:
             history, target = self._next_item(shortest=1)
-            before = [self._by_key[key] for key in history]
-            best = max(before, key=lambda item: len(shared(item, target)))
-            if shared(best, target):
+            common = shared([self._by_key[key] for key in history], target)
+            if common:
                 break
-        answer = ("Try ", target.key, because(target, best))
+        answer = ("Try ", target.key, because(target, common))
         return self._said(Task.EXPLAIN, target.key.type, (), history, answer)
 
     def list_of_theme(self) -> Sample:
@@ -99,8 +107,10 @@ class DemoSamples:
             content = _CONTENT_WORD.findall(item.description.lower())
             places = sorted(self._random.choice(len(content), min(len(content), 3), replace=False).tolist())
             return " ".join(content[place] for place in places)
-        if form < 0.9:
+        if form < 0.9 and item.title:
             return item.title if self._random.random() < 0.5 else item.title.lower()
+        if not item.creators:
+            return self._features(item)
         return f"{item.creators[0]} {item.genres[0]}" if self._random.random() < 0.5 else item.creators[0]
 
     def _features(self, item: DemoItem) -> str:
@@ -144,25 +154,39 @@ def describe(item: DemoItem) -> str:
     )
 
 
-def because(target: DemoItem, liked: DemoItem) -> str:
-    """The reason after a recommended item: its facts, and what it shares with an item that was liked."""
+def because(target: DemoItem, common: Sequence[str]) -> str:
+    """The reason after a recommended item: its facts, and what it shares with the items that were liked."""
     kind = f"{with_article(target.genres[0])} {target.key.type}"
-    common = shared(liked, target)
-    verb = "is about" if common[0] in target.themes else "counts as"
-    return f": {kind} about {_joined(target.themes[:2])}. Like {liked.title}, it {verb} {_joined(common[:2])}."
+    return f": {kind} about {_joined(target.themes[:2])}. You like {_joined(common[:2])}."
 
 
-def shared(one: DemoItem, other: DemoItem) -> list[str]:
-    """Themes of both, or where there is none, genres of both."""
-    themes = [theme for theme in other.themes if theme in one.themes]
-    return themes or [genre for genre in other.genres if genre in one.genres]
+def shared(liked: Sequence[DemoItem], target: DemoItem) -> list[str]:
+    """Themes and genres of the target that liked items have too, those of most items first."""
+    counts = Counter(word for item in liked for word in (*item.themes, *item.genres))
+    return sorted((word for word in (*target.themes, *target.genres) if counts[word]), key=lambda word: -counts[word])
+
+
+def imagine(items: Sequence[DemoItem], count: int, seed: int = 0) -> Iterator[DemoItem]:
+    """Items that could be: the facts of one, some themes and the description of another that shares a theme with it."""
+    random = np.random.default_rng(seed)
+    by_theme = _by_theme(items)
+    for number in range(count):
+        one = items[int(random.integers(len(items)))]
+        theme = one.themes[random.integers(len(one.themes))]
+        like_it = by_theme[theme][one.key.type]
+        other = like_it[int(random.integers(len(like_it)))]
+        themes = list(dict.fromkeys((*one.themes, *other.themes)))
+        chosen = [themes[place] for place in random.permutation(len(themes))[:4]]
+        genres = tuple(dict.fromkeys((one.genres[0], other.genres[0])))
+        key = ItemKey(one.key.type, f"imagined-{number}")
+        yield replace(other, key=key, genres=genres, themes=tuple(chosen), year=one.year, title="", creators=())
 
 
 def texts(items: Sequence[DemoItem]) -> Iterator[str]:
     """Everything that the demo model reads and writes, for its tokenizer."""
     for item in items:
         yield describe(item)
-        yield because(item, item)
+        yield because(item, item.themes)
         yield from (item.title, item.title.lower(), " ".join(item.genres + item.themes), item.description.lower())
     for wordings in WORDINGS.values():
         yield from wordings

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from neo_runtime.catalog.item import Upsert
 from neo_runtime.ingest.bulk import read_lines, read_upserts
-from neo_runtime.types import ItemKey
+from neo_runtime.types import Attribute, ItemKey
 
 FOLDER = Path(__file__).parent
 CATALOG = FOLDER / "catalog"
@@ -65,6 +65,13 @@ def _item(upsert: Upsert) -> DemoItem:
         upsert.key, upsert.title, upsert.description, texts("creators"), year, texts("genres"), texts("themes"),
         upsert.popularity,
     )  # fmt: skip
+
+
+def attributes(item: DemoItem) -> dict[str, Attribute]:
+    """As the catalog files have them."""
+    return {
+        "creators": list(item.creators), "year": item.year, "genres": list(item.genres), "themes": list(item.themes)
+    }  # fmt: skip
 
 
 def item_vectors(items: Sequence[DemoItem]) -> Vectors:

@@ -107,8 +107,8 @@ class NeoModel:
                 )
         lm, tokenizer = _load_pretrained(folder, dtype)
         vocabulary = Vocabulary(text_size, {key: book.space for key, book in ordered.items()})
-        tokens = tokenizer.convert_ids_to_tokens(range(text_size, len(tokenizer)))
-        if tokens != vocabulary.new_tokens():
+        last = range(text_size, vocabulary.size)
+        if len(tokenizer) != vocabulary.size or tokenizer.convert_ids_to_tokens(last) != vocabulary.new_tokens():
             raise ModelError(
                 f"{folder}: the tokenizer's {len(tokenizer)} tokens are not the {vocabulary.size} of its codebooks"
             )
@@ -117,9 +117,7 @@ class NeoModel:
 
 def _read_header(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
-        raise ModelError(
-            f"no model folder {folder}; give one that `NeoModel.save` wrote, or none for the demo model"
-        )
+        raise ModelError(f"no model folder {folder}; give one that `NeoModel.save` wrote, or none for the demo model")
     try:
         header: dict[str, Any] = json.loads((folder / "neo.json").read_text())
         if not isinstance(header, dict):

@@ -163,8 +163,7 @@ def told(records: list[KafkaRecord]) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for record in records:
         if record.topic == ASSIGNMENTS:
-            ((key, codes),) = fold.assigned([record]).items()
-            rows.append((record.topic, key, codes))
+            rows.append((record.topic, *fold.assignment(record)))
         else:
             rows.append((record.topic, record.key, record.value, dict(record.headers)["__connect.errors.offset"]))
     return rows

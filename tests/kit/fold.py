@@ -37,6 +37,8 @@ class Fold:
     def __init__(self, log: Iterable[Said] = ()) -> None:
         self.known: dict[ItemKey, Known] = {}
         self.counts: Counter[str] = Counter()
+        self.told: Counter[tuple[str, Codes | None]] = Counter()
+        """Every assignment that ever was made, and how often."""
         self._taken: set[tuple[str, Codes]] = set()
         for said in log:
             self.say(said)
@@ -89,6 +91,8 @@ class Fold:
             self._taken.remove((key.type, known.codes))
         if codes is not None:
             self._taken.add((key.type, codes))
+        if codes != known.codes:
+            self.told[str(key), codes] += 1
         known.codes, known.path = codes, path
 
 
@@ -130,15 +134,16 @@ def assert_equals_fold(reader: CatalogReader, fold: Fold) -> None:
 
 
 def assigned(records: Iterable[Any]) -> dict[str, Codes | None]:
-    """The last value per key of an assignments topic, decoded; each must name its key and its codebook."""
-    last: dict[str, Codes | None] = {}
-    for record in records:
-        if record.value is None:
-            last[record.key.decode()] = None
-            continue
-        message = SidAssigned.FromString(record.value)
-        assert f"{message.item.item_type}/{message.item.item_id}".encode() == record.key, (record.key, message)
-        assert message.sid.codebook == BOOKS[message.sid.item_type].fingerprint, message
-        assert dict(record.headers)["content-type"] == b"application/protobuf", record.headers
-        last[record.key.decode()] = tuple(message.sid.codes)
-    return last
+    """The last value per key of an assignments topic."""
+    return dict(map(assignment, records))
+
+
+def assignment(record: Any) -> tuple[str, Codes | None]:
+    """Key and codes, None where the item is gone; a record must name its key and its codebook."""
+    if record.value is None:
+        return record.key.decode(), None
+    message = SidAssigned.FromString(record.value)
+    assert f"{message.item.item_type}/{message.item.item_id}".encode() == record.key, (record.key, message)
+    assert message.sid.codebook == BOOKS[message.sid.item_type].fingerprint, message
+    assert dict(record.headers)["content-type"] == b"application/protobuf", record.headers
+    return record.key.decode(), tuple(message.sid.codes)

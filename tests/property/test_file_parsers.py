@@ -207,8 +207,8 @@ def test_a_damaged_model_header_is_refused_or_fits_the_model(folder: Folder, dat
         (b'"text_size": ', b'"text_size": -'),
         (b'"text_size": ', b'"text_size": 1'),
         (b'"text_size": ', b'"text_size": null, "": '),
-        pytest.param(b'"text_size": ', b'"text_size": 1e999, "": '),
-        pytest.param(b'"note": ', b'"note": ' + b"[" * 100_000),
+        (b'"text_size": ', b'"text_size": 1e999, "": '),
+        (b'"note": ', b'"note": ' + b"[" * 100_000),
     ],
 )
 def test_a_wrong_model_header_is_refused(folder: Folder, field: bytes, instead: bytes) -> None:
@@ -218,10 +218,7 @@ def test_a_wrong_model_header_is_refused(folder: Folder, field: bytes, instead: 
         _load_model(folder, whole.replace(field, instead, 1))
 
 
-NO_OBJECTS = [pytest.param(header) for header in (b"[]", b"null", b"1", b'"x"', b"[" * 100_000)]
-
-
-@pytest.mark.parametrize("header", [b"", b"{}", b"\xff", *NO_OBJECTS])
+@pytest.mark.parametrize("header", [b"", b"{}", b"\xff", b"[]", b"null", b"1", b'"x"', b"[" * 100_000])
 def test_what_is_no_model_header_is_refused(folder: Folder, header: bytes) -> None:
     with pytest.raises(ModelError):
         _load_model(folder, header)

@@ -78,8 +78,11 @@ def test_a_reason_in_a_sample_is_true_of_both_items() -> None:
         assert isinstance(target, ItemKey)
         assert isinstance(reason, str)
         history = [part for part in sample.conversation.turns[0].parts if isinstance(part, ItemKey)]
-        liked = [by_key[key] for key in history if f"Like {by_key[key].title}, " in reason]
-        assert any(shared(item, by_key[target])[0] in reason for item in liked)
+        common = shared([by_key[key] for key in history], by_key[target])
+        assert f"You like {common[0]}" in reason
+        for word in common[:2]:
+            assert word in by_key[target].themes + by_key[target].genres
+            assert any(word in by_key[key].themes + by_key[key].genres for key in history)
 
 
 def test_what_is_said_of_an_item_holds_its_facts() -> None:
