@@ -49,7 +49,7 @@ HELD_OUT_USERS = 400  # never trained on: the card's figures are theirs
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder that the model goes to; what it holds is replaced.")] = DEMO_MODEL,
-    steps: Annotated[int, typer.Option(help="Training steps of about 1,500 tokens.")] = 9_000,
+    steps: Annotated[int, typer.Option(help="Training steps of about 1,500 tokens.")] = 6_500,
 ) -> None:
     """Train the demo model on the demo catalog and simulated users, and write its card."""
     console, started = Console(), time.monotonic()

@@ -16,7 +16,7 @@ from neo_runtime.ingest import eventfile
 from tests.kit import brokers, changes, fold
 from tests.kit.brokers import Record, Topics
 from tests.kit.changes import JSON, PROTOBUF, Bad, Change, Said
-from tests.kit.workers import CatalogWorker, catalog_worker, kafka_worker
+from tests.kit.workers import CatalogWorker, catalog_worker, kafka_worker, until
 
 EVENTS, KILLS = 4_000, 8
 SMALL_BATCHES = "10"  # many commits, so that kills fall between all of their steps
@@ -175,3 +175,16 @@ def test_killed_while_following_the_event_file(model_folder: Path, tmp_path: Pat
             (offset, bad.record.value, bad.reason) for offset, bad in refused
         ]
         assert worker.outbox() == 0
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.002])
+def test_killed_while_it_makes_its_catalog(delay_s: float, model_folder: Path, tmp_path: Path) -> None:
+    with catalog_worker(tmp_path, model_folder) as worker:
+        worker.start(wait=False)
+        until((worker.catalog / "data.mdb").exists, "a catalog being made", worker.log)
+        time.sleep(delay_s)
+        worker.kill()
+        worker.start()
+        publish(worker.catalog / eventfile.NAME, [Change("film/f1")])
+        worker.wait(lambda: worker.counters() == {"upserted": 1}, "the first item")
+        assert worker.stop() == 0, worker.log()
