@@ -202,7 +202,8 @@ def test_a_crash_at_any_step_loses_nothing_and_keeps_the_order(
     for crash_at in range(1, 1_000):
         folder = tmp_path / str(crash_at)
         shutil.copytree(empty, folder)
-        steps, landed = Steps(crash_at), []
+        steps = Steps(crash_at)
+        landed: list[KafkaRecord] = []
         catalog = Catalog.open(folder)
         with suppress(Crash), watched(steps, monkeypatch):
             follow(catalog, Sink(landed, steps, at_once))

@@ -22,8 +22,6 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from neo_runtime.ingest.local_kafka import LocalKafka
 from neo_runtime.types import Position
 
-logging.getLogger("kafka").setLevel(logging.CRITICAL)  # a line per attempt while a broker is away hides all else
-
 
 @pytest.fixture(scope="session")
 def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -72,6 +70,7 @@ class Record(NamedTuple):
 @contextmanager
 def producing(bootstrap: str) -> Iterator[KafkaProducer]:
     """A producer that outlives its broker's restarts and sends every record once and in order."""
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # a line per attempt would hide all else
     producer = KafkaProducer(
         bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, delivery_timeout_ms=90_000,
         request_timeout_ms=5_000, max_block_ms=30_000, reconnect_backoff_max_ms=500,

@@ -15,12 +15,14 @@ import pytest
 
 from neo_runtime.catalog.catalog import open_reader
 from neo_runtime.catalog.reader import CatalogReader
-from tests.kit import brokers, processes, tiny
+from tests.kit import brokers, processes
 
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that new catalogs take their codebooks from. They have no embedder."""
+    from tests.kit import tiny  # imports torch: every test session loads this module
+
     folder = tmp_path_factory.mktemp("model")
     tiny.model().save(folder)
     return folder

@@ -1,0 +1,58 @@
+"""What the documents name exists, and everything that a person can type or set is explained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+from neo_runtime.cli.main import app
+from neo_runtime.config import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "neo_runtime/demo/README.md")
+PATH = re.compile(r"`((?:[\w.-]+/)+[\w.*-]*)`|\]\(((?!http)[^)#]+)\)")
+
+
+def commands(group: click.Group, name: str = "neo") -> Iterator[tuple[str, click.Command]]:
+    for word, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{name} {word}")
+        else:
+            yield f"{name} {word}", command
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_is_explained(name: str) -> None:
+    command = COMMANDS[name]
+    assert command.help
+    silent = [p.name for p in command.params if not getattr(p, "help", None) and p.name != "help"]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_in_the_readme(name: str) -> None:
+    assert name in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_explained(name: str) -> None:
+    assert Settings.model_fields[name].description
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_path_that_a_document_names_exists(document: str) -> None:
+    places = (ROOT, ROOT / "neo_runtime", (ROOT / document).parent)
+    named = [(code or link).rstrip("/") for code, link in PATH.findall((ROOT / document).read_text())]
+    # Of what stands in code style, only what begins with a folder of ours: the rest lies elsewhere, as a catalog's files.
+    ours = [path for path in named if any((place / path.split("/")[0]).exists() for place in places)]
+    assert ours
+    missing = [path for path in ours if not any(list(place.glob(path)) for place in places)]
+    assert missing == []
