@@ -47,6 +47,7 @@ bench: .venv/dev
 	$(BIN)/python -m benchmarks.bench_trie
 	$(BIN)/python -m benchmarks.bench_rank
 	$(BIN)/python -m benchmarks.bench_freshness
+	$(BIN)/python -m benchmarks.bench_embedders
 
 proto: .venv/dev
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. protos/neo_runtime/v1/*.proto

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.kafka, pytest.mark.data, amazon.need
 
 LEVEL_SIZES = (256, 256)
 LONGEST = 24
-STEPS = 900
+STEPS = 800
 SHAPE = DecoderShape(width=64, layers=2, heads=4, key_value_heads=2, feed_forward=160, context_tokens=256)
 TESTED_USERS = 500  # of each type
 
