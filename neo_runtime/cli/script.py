@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neo_runtime.catalog.item import Upsert
+from neo_runtime.config import Settings
 from neo_runtime.ingest.bulk import read_upserts
 from neo_runtime.types import ItemKey
 
@@ -24,6 +25,8 @@ class Script:
     free_prompt: str
     new_item: dict[str, object]
     new_query: str
+    new_limit: int
+    """How long the list is in which the new item is looked for."""
 
     @property
     def new_key(self) -> ItemKey:
@@ -58,11 +61,15 @@ def demo_script() -> Script:
             "popularity": 0.5,
         },
         new_query="science fiction about space and robots",
+        new_limit=30,
     )
 
 
 def own_script(files: Sequence[Path]) -> Script:
-    """Of any catalog: its most popular items as the history, a copy of one of them as the new item."""
+    """Of any catalog: its most popular items as the history, a copy of one of them as the new item.
+
+    A model that was never shown codes without an item finds the copy late, so the list is as long as a worker allows.
+    """
     items = read_upserts(files)
     types = tuple(dict.fromkeys(item.key.type for item in items))
     best = sorted(items, key=lambda item: -item.popularity)
@@ -75,7 +82,8 @@ def own_script(files: Sequence[Path]) -> Script:
         "attributes": dict(model.attributes),
         "popularity": model.popularity,
     }
-    return Script(types, tuple(item.key for item in best[:OWN_HISTORY]), _words(best[-1]), "", new_item, _words(model))
+    history = tuple(item.key for item in best[:OWN_HISTORY])
+    return Script(types, history, _words(best[-1]), "", new_item, _words(model), Settings().max_beam_width)
 
 
 def _words(item: Upsert) -> str:

@@ -47,11 +47,18 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) 
 
 def ranking(answer: Ranking, title: str) -> None:
     """A ranked list as a table."""
+    extra = [name for name in ("year",) if any(name in row.item.attributes for row in answer.results)]
     rows = [
-        (place, row.item.title, row.item.attributes.get("year", ""), str(row.item.key), f"{row.logprob:.2f}")
+        (
+            place,
+            row.item.title,
+            *(row.item.attributes.get(name, "") for name in extra),
+            row.item.key,
+            f"{row.logprob:.2f}",
+        )
         for place, row in enumerate(answer.results, start=1)
     ]
-    table(title, ("#", "title", "year", "item", "log p"), rows)
+    table(title, ("#", "title", *extra, "item", "log p"), rows)
 
 
 def ranking_json(answer: Ranking) -> dict[str, object]:

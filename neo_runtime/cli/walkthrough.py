@@ -160,7 +160,9 @@ def _change(stage: Stage, line: dict[str, object], *, present: bool) -> tuple[Ra
 def _search(stage: Stage) -> Ranking:
     script = stage.script
     return stage.client.rank(
-        rank_request(script.new_key.type, prompt=script.new_query, task="retrieve", limit=30, attributes=["year"])
+        rank_request(
+            script.new_key.type, prompt=script.new_query, task="retrieve", limit=script.new_limit, attributes=["year"]
+        )
     )
 
 

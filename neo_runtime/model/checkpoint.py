@@ -75,6 +75,7 @@ class NeoModel:
 
     def save(self, folder: Path) -> None:
         """Write everything that `load` needs."""
+        transformers_logging.disable_progress_bar()
         self.lm.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         for codebook in self.codebooks.values():
