@@ -65,18 +65,17 @@ def catalog_worker(folder: Path, bootstrap: str) -> Iterator[None]:
         process.wait(30)
 
 
-def watch(reader: CatalogReader, wanted: dict[ItemKey, float], seen: dict[ItemKey, float]) -> None:
-    """Note when each wanted item is first in the newest view."""
-    deadline = time.monotonic() + GIVE_UP_S
-    generation = -1
-    while len(seen) < len(wanted) or not wanted:
-        assert time.monotonic() < deadline, f"{len(wanted) - len(seen)} items did not arrive"
+def watch(reader: CatalogReader, wanted: dict[ItemKey, float], seen: dict[ItemKey, float], count: int) -> None:
+    """Note when each of `count` wanted items is first in the newest view."""
+    heard, generation = time.monotonic(), -1
+    while len(seen) < count:
+        assert time.monotonic() < heard + GIVE_UP_S, f"{count - len(seen)} items did not arrive"
         time.sleep(POLL_S)
         if reader.view().generation == generation:
             continue
         pinned = reader.pin([key for key in list(wanted) if key not in seen])
-        generation, now = pinned.view.generation, time.monotonic()
-        seen.update(dict.fromkeys(pinned.sids, now))
+        generation, heard = pinned.view.generation, time.monotonic()
+        seen.update(dict.fromkeys(pinned.sids, heard))
 
 
 def publish(sink: KafkaSink, events: list[Upsert], rate: float, wanted: dict[ItemKey, float]) -> None:
@@ -95,7 +94,7 @@ def measure(sink: KafkaSink, reader: CatalogReader, events: list[Upsert], rate: 
     wanted: dict[ItemKey, float] = {}
     seen: dict[ItemKey, float] = {}
     before = reader.state().generation
-    watcher = threading.Thread(target=watch, args=(reader, wanted, seen))
+    watcher = threading.Thread(target=watch, args=(reader, wanted, seen, len(events)))
     watcher.start()
     publish(sink, events, rate, wanted)
     watcher.join()
