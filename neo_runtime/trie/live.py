@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neo_runtime.trie.rank import RankBits
 from neo_runtime.trie.segment import Ints, Segment
-
-if TYPE_CHECKING:
-    from neo_runtime.trie.view import TypeView
+from neo_runtime.trie.type_view import TypeView
 
 
 class Nodes(NamedTuple):
