@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from neo_runtime.catalog.batch import Applied, Batch
@@ -45,7 +46,7 @@ class Catalog:
         policy: CollisionPolicy = CollisionPolicy.NEAREST_FREE, name: str = "default", durable: bool = False,
     ) -> Catalog:  # fmt: skip
         """A new, empty catalog in folder `path`. CatalogError where there is one already."""
-        if (path / "data.mdb").exists():
+        if cls.exists(path):
             raise CatalogError(f"{path} already holds a catalog")
         (path / "segments").mkdir(parents=True, exist_ok=True)
         for codebook in codebooks.values():
@@ -56,6 +57,14 @@ class Catalog:
         with store.write() as txn:
             txn.put_description(Description(SCHEMA_VERSION, name, uuid.uuid4().hex[:8], policy.value, fingerprints))
         return cls(store, codebooks, embedder)
+
+    @staticmethod
+    def exists(path: Path) -> bool:
+        """Whether there is a catalog that was made whole; CatalogError where it is damaged or has a writer."""
+        if not (path / "data.mdb").exists():
+            return False
+        with closing(Store(path, writable=True)) as store, store.read() as txn:
+            return txn.is_described()
 
     @classmethod
     def open(cls, path: Path, *, embedder: Embedder | None = None, durable: bool = False) -> Catalog:

@@ -74,6 +74,10 @@ class Transaction:
             )
         return found
 
+    def is_described(self) -> bool:
+        """Whether the catalog was made whole: the description is the last thing that making one writes."""
+        return self._get("meta", b"description", Description) is not None
+
     def put_description(self, description: Description) -> None:
         self._put("meta", b"description", description)
 
@@ -251,7 +255,7 @@ def _writer_lock(path: Path) -> int:
 
 def _refuse_damage(data: Path, *, may_create: bool) -> None:
     """LMDB maps a truncated file and dies of SIGBUS later, so look at the size that its own meta pages promise."""
-    if not data.exists():
+    if not data.exists() or (may_create and not data.stat().st_size):  # empty: a crash in the middle of making it
         if may_create:
             return
         raise CatalogError(f"no catalog in {data.parent}; `neo catalog load` makes one")

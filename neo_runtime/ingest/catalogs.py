@@ -22,7 +22,7 @@ def open_or_create(settings: Settings, *, source: Path | None = None, policy: st
     `neo sids fit` wrote; without one, from the settings' model or the demo model.
     """
     folder = settings.catalog
-    if (folder / "data.mdb").exists():
+    if Catalog.exists(folder):
         return Catalog.open(folder, embedder=embedder_of(folder, settings.embedder), durable=settings.durable)
     source = source or settings.model
     try:

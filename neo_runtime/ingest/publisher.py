@@ -67,27 +67,49 @@ class RecordSink(Protocol):
     def send(self, record: KafkaRecord) -> Delivery:
         """Takes the record; KafkaError where it cannot even do that."""
 
+    def give_up(self) -> None:
+        """Whatever is under way is answered, with an error where it had no answer yet."""
+
     def close(self) -> None:
         """Within seconds, whatever is still under way."""
 
 
 class KafkaSink:
-    """One idempotent producer, for the life of the process: it survives its broker."""
+    """An idempotent producer, and another one after a refusal: kafka-python's never sends again once the broker found
+    a record too large, or once a batch that had been sent ran out of time (it then waits for a producer id for ever).
+    """
 
     def __init__(self, bootstrap: str) -> None:
         """BrokerUnavailableError where nobody answers."""
-        dial(bootstrap)
-        with kafka_errors(f"publishing to {bootstrap}"):
-            self._producer = KafkaProducer(bootstrap_servers=bootstrap, **PRODUCER_OPTIONS)
+        self._bootstrap = bootstrap
+        self._producer: Any = None
+        self._connect()
+
+    def _connect(self) -> Any:
+        if self._producer is None:
+            dial(self._bootstrap)
+            with kafka_errors(f"publishing to {self._bootstrap}"):
+                self._producer = KafkaProducer(bootstrap_servers=self._bootstrap, **PRODUCER_OPTIONS)
+        return self._producer
 
     def send(self, record: KafkaRecord) -> KafkaDelivery:
-        """See RecordSink. Blocks for seconds where the topic is not known."""
+        """See RecordSink. Blocks for seconds where the topic is not known; BrokerUnavailableError where nobody is."""
         return KafkaDelivery(
-            self._producer.send(record.topic, key=record.key, value=record.value, headers=record.headers)
+            self._connect().send(record.topic, key=record.key, value=record.value, headers=record.headers)
         )
+
+    def give_up(self) -> None:
+        """See RecordSink."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer._sender.force_close()
+            producer._sender.join(CLOSE_TIMEOUT_S)
+            close_quietly(producer, timeout=CLOSE_TIMEOUT_S)
 
     def close(self) -> None:
         """See RecordSink."""
+        if self._producer is None:
+            return
         try:
             self._producer.close(timeout=CLOSE_TIMEOUT_S)
         except KafkaTimeoutError:  # raised before anything is closed: threads would stay, and the exit wait again
@@ -154,7 +176,7 @@ class Publisher:
 
     def send(self) -> None:
         """Send what waits. BrokerUnavailableError where that is not possible now."""
-        if self._refusal():
+        if self._refused():
             return  # settle has to start over first, or the order is lost
         for number, outgoing in self._catalog.outbox(WINDOW)[len(self._under_way) :]:
             self._log(number, outgoing)
@@ -168,14 +190,14 @@ class Publisher:
         if self._under_way:
             self._under_way[-1].delivery.wait(max(wait_s, DOUBT_S) if self._in_doubt else wait_s)
         arrived = sum(1 for _ in takewhile(UnderWay.arrived, self._under_way))
+        refused = self._refused()
         if arrived:
             self._in_doubt = False
-            refused = arrived < len(self._under_way) and self._under_way[arrived].delivery.wait(0)
             late = time.monotonic() - self._acknowledged_at > UNACKNOWLEDGED_S
             if quiet or refused or late or arrived >= UNACKNOWLEDGED:
                 self._acknowledge(arrived)
-        if error := self._refusal():
-            self._start_over(error)
+        if refused:
+            self._start_over(refused)
         elif self._in_doubt and self._under_way:
             raise BrokerUnavailableError(f"publishing to {self._under_way[0].topic}: not answered yet")
 
@@ -201,25 +223,21 @@ class Publisher:
         for number in self._cuts.keys() & set(numbers):
             del self._cuts[number]
 
-    def _refusal(self) -> Exception | None:
-        """Why the oldest record under way did not arrive, where that is known."""
-        if self._under_way and self._under_way[0].delivery.wait(0):
-            return self._under_way[0].delivery.error()
-        return None
+    def _refused(self) -> UnderWay | None:
+        """The oldest record under way that did not arrive, as far as is known."""
+        return next((entry for entry in self._under_way if entry.delivery.wait(0) and entry.delivery.error()), None)
 
-    def _start_over(self, error: Exception) -> None:
-        """Forget what is under way once all of it is answered: nothing may arrive after what is sent again."""
-        oldest = self._under_way[0]
-        if all(entry.delivery.wait(0) for entry in self._under_way):
-            self._under_way.clear()
-            cut = self._cuts.get(oldest.number, 0)
-            if isinstance(error, TOO_LARGE) and cut < MOST_CUT:
-                self._cuts[oldest.number] = cut + 1
-                return
-        elif isinstance(error, TOO_LARGE):
+    def _start_over(self, refused: UnderWay) -> None:
+        """Forget what is under way, once nothing of it may arrive after what is sent again."""
+        error = refused.delivery.error()
+        self._sink.give_up()
+        self._under_way.clear()
+        cut = self._cuts.get(refused.number, 0)
+        if isinstance(error, TOO_LARGE) and cut < MOST_CUT:
+            self._cuts[refused.number] = cut + 1
             return
         self._in_doubt = True
-        raise BrokerUnavailableError(f"publishing to {oldest.topic}: {error}") from error
+        raise BrokerUnavailableError(f"publishing to {refused.topic}: {error}") from error
 
     def _log(self, number: int, outgoing: Outgoing) -> None:
         if isinstance(outgoing, DeadLetter) and number > self._newest_logged:

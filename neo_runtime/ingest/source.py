@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import structlog
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import OffsetOutOfRangeError
+from kafka.errors import LogTruncationError, OffsetOutOfRangeError
 
 from neo_runtime.catalog.item import RawRecord
 from neo_runtime.errors import StartupError
@@ -169,7 +169,7 @@ class KafkaSource:
     def _fetch(self, max_records: int, timeout_s: float) -> list[RawRecord]:
         try:
             fetched = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
-        except OffsetOutOfRangeError:
+        except (OffsetOutOfRangeError, LogTruncationError):
             self._drop()
             self._connect()  # says which offset is out of which range
             return []

@@ -37,4 +37,4 @@ def configure_logging(level: str = "info", *, json: bool | None = None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("kafka").setLevel(logging.ERROR)  # its retries are logged, once an outage, by ingest
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # its retries are logged, once an outage, by ingest

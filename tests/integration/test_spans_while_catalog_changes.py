@@ -22,7 +22,7 @@ SPANS = 10_000
 
 
 class Changer(threading.Thread):
-    """Publishes, moves and deletes items as fast as commits go, and remembers what every generation holds."""
+    """Publishes, moves and deletes items all the time, and remembers what every generation holds."""
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Changer(threading.Thread):
 
     def run(self) -> None:
         time = 1
-        while not self.stop.wait(0.02):
+        while not self.stop.wait(0.05):
             time += 1
             batch = []
             for _ in range(3):

@@ -160,6 +160,9 @@ class MemorySink:
         self.records.append(record)
         return Answered(None)
 
+    def give_up(self) -> None:
+        """Every record is answered at once."""
+
     def close(self) -> None:
         self.closed = True
 
