@@ -22,7 +22,7 @@ from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.fit import EMBEDDER_FOLDER, fit_catalog
 from neo_runtime.config import DEMO_MODEL, Settings
 from neo_runtime.demo.card import write_card
-from neo_runtime.demo.samples import DemoSamples, imagine, texts
+from neo_runtime.demo.samples import FIND_ITEMS, LEARN_ITEMS, DemoSamples, imagine, texts
 from neo_runtime.demo.taste import CATALOG, USERS, DemoItem, History, attributes, demo_items, demo_users, user_lines
 from neo_runtime.embed.base import item_text
 from neo_runtime.embed.lexical import LexicalEmbedder
@@ -40,6 +40,8 @@ NOTE = (
     "Its answers show how the runtime works; they are nobody's taste and may be wrong."
 )
 LEVEL_SIZES = (32, 32, 32)
+# Shares of the tasks, part of all steps, learning rate at its peak.
+PHASES = ((LEARN_ITEMS, 0.65, 3e-3), (FIND_ITEMS, 0.35, 1e-3))
 TEXT_TOKENS = 4_096
 SHAPE = DecoderShape(width=128, layers=3, heads=4, key_value_heads=2, feed_forward=384, context_tokens=512)
 BATCH_TOKENS = 1_536
@@ -49,7 +51,7 @@ HELD_OUT_USERS = 400  # never trained on: the card's figures are theirs
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder that the model goes to; what it holds is replaced.")] = DEMO_MODEL,
-    steps: Annotated[int, typer.Option(help="Training steps of about 1,500 tokens.")] = 6_500,
+    steps: Annotated[int, typer.Option(help="Training steps of about 1,500 tokens.")] = 10_000,
 ) -> None:
     """Train the demo model on the demo catalog and simulated users, and write its card."""
     console, started = Console(), time.monotonic()
@@ -99,18 +101,15 @@ def fit(model: NeoModel, catalog: Catalog, out: Path, users: list[History], step
     )  # fmt: skip
     task = bar.add_task("training", total=steps, loss=0.0)
 
-    def show(done: int, _: int, loss: float) -> None:
-        bar.update(task, completed=done, loss=loss)
+    def show(done: int, total: int, loss: float) -> None:
+        bar.update(task, advance=1, loss=loss)
         if not console.is_terminal and done % 250 == 0:
-            console.print(f"step {done} of {steps}, loss {loss:.3f}")
+            console.print(f"step {done} of {total}, loss {loss:.3f}")
 
     with bar:
-        train(
-            model.lm,
-            map(writer.write, DemoSamples(items, users, imagined)),
-            Recipe(steps, batch_tokens=BATCH_TOKENS),
-            show,
-        )
+        for shares, part, rate in PHASES:
+            recipe = Recipe(int(steps * part), batch_tokens=BATCH_TOKENS, peak_rate=rate)
+            train(model.lm, map(writer.write, DemoSamples(items, users, imagined, shares)), recipe, show)
 
 
 def quantize(catalog: Catalog, out: Path, items: list[DemoItem]) -> dict[ItemKey, int]:

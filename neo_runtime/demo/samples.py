@@ -21,11 +21,14 @@ from neo_runtime.types import ItemKey
 LONGEST_HISTORY = 8
 QUERY_FORMS = ("{} {}", "{} and {}", "{}, {}", "{} with {}", "{} about {}", "{} in {}")
 COUNTS = {2: "two", 3: "three"}
-# Of one hundred samples.
-SHARES = {"recommend": 27, "retrieve": 28, "describe": 25, "explain": 14, "list": 6}
+Shares = Mapping[str, int]
+"""Task to its part of all samples."""
+# What items are is learned first, by describing them; finding them is easier then.
+LEARN_ITEMS: Shares = {"recommend": 27, "retrieve": 28, "describe": 25, "explain": 14, "list": 6}
+FIND_ITEMS: Shares = {"recommend": 24, "retrieve": 48, "describe": 8, "explain": 15, "list": 5}
 # Of searches: for an item that no catalog has. They teach what words mean in codes beyond the items that exist, so
 # that an item published after the training can be found.
-IMAGINED_SHARE = 0.3
+IMAGINED_SHARE = 0.2
 _CONTENT_WORD = re.compile(r"[^\W\d_]{4,}")
 
 
@@ -33,10 +36,12 @@ class DemoSamples:
     """An endless stream of samples of items, users and imagined items; the same seed gives the same stream."""
 
     def __init__(
-        self, items: Sequence[DemoItem], users: Sequence[History], imagined: Sequence[DemoItem] = (), seed: int = 0
-    ) -> None:
+        self, items: Sequence[DemoItem], users: Sequence[History], imagined: Sequence[DemoItem] = (),
+        shares: Shares = FIND_ITEMS, seed: int = 0,
+    ) -> None:  # fmt: skip
         self._items, self._users, self._imagined = list(items), list(users), list(imagined)
         self._by_key: Mapping[ItemKey, DemoItem] = {item.key: item for item in items}
+        self._shares = shares
         self._random = np.random.default_rng(seed)
         weights = np.sqrt([item.popularity for item in items])
         self._weights = weights / weights.sum()
@@ -48,10 +53,9 @@ class DemoSamples:
             "recommend": self.recommend, "retrieve": self.retrieve, "describe": self.describe,
             "explain": self.explain, "list": self.list_of_theme,
         }  # fmt: skip
-        shares = np.array(list(SHARES.values())) / sum(SHARES.values())
-        names = list(SHARES)
+        names, parts = list(self._shares), np.array(list(self._shares.values()))
         while True:
-            yield makers[names[self._random.choice(len(names), p=shares)]]()
+            yield makers[names[self._random.choice(len(names), p=parts / parts.sum())]]()
 
     def recommend(self) -> Sample:
         """The next item of a user, for the items before it; now and then for none."""
@@ -101,9 +105,9 @@ class DemoSamples:
     def query(self, item: DemoItem) -> str:
         """Words that somebody might look for the item with."""
         form = self._random.random()
-        if form < 0.6:
+        if form < 0.5:
             return self._features(item)
-        if form < 0.8:
+        if form < 0.65:
             content = _CONTENT_WORD.findall(item.description.lower())
             places = sorted(self._random.choice(len(content), min(len(content), 3), replace=False).tolist())
             return " ".join(content[place] for place in places)
