@@ -51,16 +51,16 @@ def demo_script() -> Script:
             "type": "film",
             "id": "the-lighthouse-keepers-of-ceres-2031",
             "title": "The Lighthouse Keepers of Ceres",
-            "description": "Two engineers and an old robot keep a beacon alive on a small world while ships stay away.",
+            "description": "An old robot and a stranded engineer keep a lighthouse burning on a small world far from every ship.",
             "attributes": {
                 "creators": ["Nobody Yet"],
                 "year": 2031,
                 "genres": ["science fiction", "drama"],
-                "themes": ["space", "robots", "loneliness", "friendship"],
+                "themes": ["space", "robots", "science", "survival"],
             },
             "popularity": 0.5,
         },
-        new_query="science fiction about space and robots",
+        new_query="robots in space",
         new_limit=30,
     )
 

@@ -178,7 +178,7 @@ def _keep(stage: Stage, address: str) -> None:
     if settings.kafka_bootstrap:
         lines.append(f"export NEO_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}")
     item_type, liked = stage.script.types[0], stage.script.history[0]
-    mine = json.dumps({"type": item_type, "id": "mine", "title": "Mine", "description": "Robots, and me."})
+    mine = json.dumps({"type": item_type, "id": "mine", "title": "Mine", "description": "A story of my own."})
     lines += [
         f'neo rank {item_type} "{stage.script.query}"',
         f"neo generate --recommend {item_type} --history {liked}",
