@@ -51,12 +51,13 @@ def demo_script() -> Script:
             "type": "film",
             "id": "the-lighthouse-keepers-of-ceres-2031",
             "title": "The Lighthouse Keepers of Ceres",
-            "description": "An old robot and a stranded engineer keep a lighthouse burning on a small world far from every ship.",
+            "description": "An old robot and a stranded engineer keep a lighthouse burning on a small world "
+            "far from every ship.",
             "attributes": {
                 "creators": ["Nobody Yet"],
                 "year": 2031,
-                "genres": ["science fiction", "drama"],
-                "themes": ["space", "robots", "science", "survival"],
+                "genres": ["science fiction", "family"],
+                "themes": ["space", "robots", "loneliness", "friendship"],
             },
             "popularity": 0.5,
         },

@@ -25,7 +25,7 @@ Shares = Mapping[str, int]
 """Task to its part of all samples."""
 # What items are is learned first, by describing them; finding them is easier then.
 LEARN_ITEMS: Shares = {"recommend": 27, "retrieve": 28, "describe": 25, "explain": 14, "list": 6}
-FIND_ITEMS: Shares = {"recommend": 24, "retrieve": 48, "describe": 8, "explain": 15, "list": 5}
+FIND_ITEMS: Shares = {"recommend": 21, "retrieve": 42, "describe": 19, "explain": 13, "list": 5}
 # Of searches: for an item that no catalog has. They teach what words mean in codes beyond the items that exist, so
 # that an item published after the training can be found.
 IMAGINED_SHARE = 0.2
