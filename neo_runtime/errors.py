@@ -7,6 +7,7 @@ NeoError
 ├── NoEligibleItemError      the constraints leave nothing (unary calls)        FAILED_PRECONDITION
 ├── OverloadedError          no room now; try again later                       RESOURCE_EXHAUSTED
 ├── SlowClientError          the client does not read its stream                RESOURCE_EXHAUSTED
+├── DeadlineError            the answer took longer than the worker allows      DEADLINE_EXCEEDED
 ├── UnavailableError         draining or not loaded yet; try elsewhere          UNAVAILABLE
 ├── EventError               an item event that must not be applied             (dead letter)
 └── StartupError             a worker or command cannot start                   (exit code 1, one line)
@@ -84,6 +85,12 @@ class SlowClientError(NeoError):
     """The client let its stream fill up; the answer was stopped."""
 
     reason = "SLOW_CLIENT"
+
+
+class DeadlineError(NeoError):
+    """The worker's own limit on one call passed."""
+
+    reason = "WORKER_DEADLINE"
 
 
 class UnavailableError(NeoError):

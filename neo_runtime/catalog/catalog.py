@@ -28,6 +28,8 @@ from neo_runtime.trie.segment import checksum, sync_folder
 
 # Leaves changed since the base before a new base is worth its file: a hundredth of the catalog, or this many.
 COMPACT_LEAVES = 2_048
+# Changes that leave the delta small (deletions, new popularities of the same items) still make the log longer.
+COMPACT_LOG_BYTES = 8 << 20
 
 
 class Catalog:
@@ -125,7 +127,9 @@ class Catalog:
 
     def _compact_if_grown(self) -> None:
         types = self.reader.view().types.values()
-        if sum(len(t.delta) for t in types) > max(COMPACT_LEAVES, sum(len(t) for t in types) // 100):
+        with self.store.read() as txn:
+            is_long = txn.size("log") > COMPACT_LOG_BYTES
+        if is_long or sum(len(t.delta) for t in types) > max(COMPACT_LEAVES, sum(len(t) for t in types) // 100):
             self.compact()
 
     def _remove_orphans(self) -> None:
@@ -192,7 +196,9 @@ def _check_segments(path: Path, store: Store, *, replaced: bool) -> None:
         return
     for name, file in base.files.items():
         segment = path / "segments" / file
-        if replaced and not segment.exists():  # the writer just replaced it, or the view will say that it is lost
-            continue
-        if not segment.exists() or checksum(segment) != base.checksums[name]:
+        try:
+            is_whole = checksum(segment) == base.checksums[name]
+        except FileNotFoundError:  # the writer just replaced it, or the view will say that it is lost
+            is_whole = replaced
+        if not is_whole:
             raise CatalogError(f"{segment} is damaged; restore the catalog folder, or remove it and load again")

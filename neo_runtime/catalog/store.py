@@ -183,6 +183,11 @@ class Transaction:
     def entries(self, table: str) -> int:
         return int(self._txn.stat(self._tables[table])["entries"])
 
+    def size(self, table: str) -> int:
+        """Bytes of a table's pages."""
+        stat = self._txn.stat(self._tables[table])
+        return int(stat["psize"] * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]))
+
 
 class Store:
     """One open environment. LMDB allows one per process and path: share this object, not the path."""

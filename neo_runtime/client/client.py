@@ -20,7 +20,11 @@ from neo_runtime.v1 import generation_service_pb2_grpc as rpc
 
 DEFAULT_TIMEOUT_S = 60.0
 # Long answers outlive idle connections: ping, but not oftener than the server permits.
-CHANNEL_OPTIONS = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000))
+CHANNEL_OPTIONS = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.max_receive_message_length", 256 << 20),  # 512 places with attributes are well over the default of 4 MB
+)
 
 
 def rank_request(

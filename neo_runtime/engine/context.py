@@ -16,13 +16,19 @@ from transformers import DynamicCache, PreTrainedModel
 
 from neo_runtime.errors import ModelError
 
+# How far the probe may be from the model's own logits, relative to the largest: rounding, not another function.
+_TOLERANCE, _HALF_TOLERANCE = 0.02, 0.1
+
 
 class Backbone:
     """The model's two halves: tokens to hidden states, hidden states to logits of a slice of the vocabulary."""
 
     def __init__(self, lm: PreTrainedModel) -> None:
-        """ModelError for attention that a tree mask does not describe."""
+        """ModelError for attention that a tree mask does not describe, and for heads that do more than multiply."""
         layer_types = set(getattr(lm.config, "layer_types", None) or ["full_attention"])
+        # Mistral and Phi-3 have a window without naming layer types; their cache tells.
+        if any(getattr(layer, "is_sliding", False) for layer in DynamicCache(config=lm.config).layers):
+            layer_types = {"sliding_attention"}
         if layer_types != {"full_attention"}:
             raise ModelError(
                 f"models with {', '.join(sorted(layer_types))} layers are not supported; use full attention"
@@ -32,6 +38,7 @@ class Backbone:
         self._head = lm.get_output_embeddings()
         # transformers 5.24 renamed it; the old name goes with 5.40.
         self._cache_name = "cache" if "cache" in signature(lm.base_model.forward).parameters else "past_key_values"
+        self._refuse_unlike()
 
     @torch.inference_mode()
     def states(self, ids: torch.Tensor, cache: DynamicCache, **inputs: torch.Tensor) -> torch.Tensor:
@@ -46,6 +53,26 @@ class Backbone:
         bias = getattr(self._head, "bias", None)
         out = torch.nn.functional.linear(hidden, self._head.weight[tokens], None if bias is None else bias[tokens])
         return out.float().cpu().numpy()
+
+    def _refuse_unlike(self) -> None:
+        """Run the model as a whole and by our halves, on four tokens: scaled logits (Granite, Cohere), capped ones
+        (Gemma 2) and positions that come from the mask (ALiBi) would give wrong scores without any error."""
+        try:
+            with torch.inference_mode():
+                whole = self.lm(input_ids=torch.tensor([[0, 1, 2, 3]], device=self.device)).logits[0, [1, 3]]
+            expected = whole.float().cpu().numpy()
+            context = Context(self)
+            line = context.extend([0, 1])
+            context.grow(np.array([1, 2]), np.array([0, 0]))  # two siblings: a row must not see the other branch
+            found = self.logits(torch.cat([line, context.grow(np.array([3]), np.array([1]))]), slice(None))
+        except Exception as error:  # whatever a model of another kind stumbles over
+            raise ModelError(f"models of kind {self.lm.config.model_type} are not supported ({error})") from error
+        tolerance = _TOLERANCE if self.lm.dtype == torch.float32 else _HALF_TOLERANCE
+        if np.abs(found - expected).max() > tolerance * np.abs(expected).max():
+            raise ModelError(
+                f"models of kind {self.lm.config.model_type} are not supported: "
+                "their head or their attention does more than the runtime knows of"
+            )
 
 
 class Context:

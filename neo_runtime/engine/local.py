@@ -126,7 +126,10 @@ class LocalEngine:
 
     def _end(self, job: _Job) -> None:
         if job.events is not None:
-            job.events.close()  # its context is free now, not at some collection
+            try:
+                job.events.close()  # its context is free now, not at some collection
+            except Exception:  # a device that fails while one context is cut must not end the thread of all
+                _log.exception("context not closed", request=job.number)
         with self._changed:
             self._active.pop(job.number, None)
             self._cancelled.discard(job.number)

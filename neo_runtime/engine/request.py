@@ -171,7 +171,7 @@ class _Stream:
 
     def events(self) -> Generator[EngineEvent | None, None, None]:
         request, decoding = self._request, self._work.decoding
-        prepared = request.prepare(1)
+        prepared = request.prepare(self._spare + 1)
         yield Started(prepared.pinned.view.generation, prepared.unknown_history)
         hidden = request.prefill(prepared.tokens)
         vocabulary = self._decoder.model.vocabulary
@@ -211,10 +211,14 @@ class _Stream:
     def _tokens_used(self) -> int:
         return self._request.text_tokens + self._request.sid_tokens
 
+    @property
+    def _spare(self) -> int:
+        """Tokens of the longest span: one may open at the last place."""
+        return max(space.levels for space in self._decoder.model.vocabulary.spaces.values()) + 2
+
     def _room(self, prepared: _Prepared) -> int:
         """Tokens that an answer may have: text by its limit, all by the context with a span to spare."""
-        spare = max(space.levels for space in self._decoder.model.vocabulary.spaces.values()) + 2
-        left = self._decoder.limits.max_context_tokens - len(prepared.tokens) - spare
+        left = self._decoder.limits.max_context_tokens - len(prepared.tokens) - self._spare
         return min(left, self._work.decoding.max_output_tokens + self._request.sid_tokens)
 
     def _next_token(self, hidden: torch.Tensor) -> int:
@@ -240,7 +244,7 @@ class _Stream:
             search = self._decoder.spans.search(self._request.context, opened, view, max(decoding.beam_width, wanted))
         ranked = tuple((yield from search)[:wanted])
         chosen: Ranked = ranked[0]
-        self._emitted.add(ItemKey(chosen.item_type, chosen.item_ids[0]))
+        self._emitted.update(ItemKey(chosen.item_type, item_id) for item_id in chosen.item_ids)
         self._request.sid_tokens += len(chosen.codes) + 2
         self._spans += 1
         return Span(self._spans - 1, ranked, view.generation)
@@ -278,7 +282,9 @@ def _only(logits: NDArray[np.float32], allowed: list[int]) -> NDArray[np.float32
 def _end_tokens(model: NeoModel) -> frozenset[int]:
     configured = model.lm.generation_config.eos_token_id if model.lm.generation_config else None
     tokens = configured if isinstance(configured, list) else [configured]
-    return frozenset(token for token in (*tokens, model.tokenizer.eos_token_id) if token is not None)
+    # A configured token past the text would be a marker or a code here: the base model's padding rows end there.
+    size = model.vocabulary.text_size
+    return frozenset(t for t in (*tokens, model.tokenizer.eos_token_id) if t is not None and t < size)
 
 
 def _control_tokens(model: NeoModel) -> frozenset[int]:

@@ -110,8 +110,9 @@ class SpanDecoder:
     def _normalized(self, groups: list[_Rows], logits: list[Floats], hidden: torch.Tensor) -> list[Floats]:
         """Log-probabilities of every code, one array [rows, K] per group."""
         if self._normalization is Normalization.VOCABULARY:
-            everything = self._backbone.logits(hidden, slice(0, self._vocabulary.size))
-            norms = [_log_sum_exp(everything)[group.tree_rows] for group in groups]
+            # Padding rows of the head count too, as they do in `generate` and in the training loss.
+            everything = _log_sum_exp(self._backbone.logits(hidden, slice(None)))
+            norms = [everything[group.tree_rows] for group in groups]
         elif groups and groups[0].codes.shape[1] == 0:
             norms = [_log_sum_exp(np.concatenate(logits, axis=1))] * len(groups)
         else:

@@ -113,6 +113,9 @@ class NeoModel:
             raise ModelError(
                 f"{folder}: the tokenizer's {len(tokenizer)} tokens are not the {vocabulary.size} of its codebooks"
             )
+        rows = min(layer.weight.shape[0] for layer in (lm.get_input_embeddings(), lm.get_output_embeddings()))
+        if rows < vocabulary.size:
+            raise ModelError(f"{folder}: the weights know {rows} tokens, the codebooks need {vocabulary.size}")
         return cls(name, lm.to(device).eval(), tokenizer, vocabulary, ordered, note)
 
 

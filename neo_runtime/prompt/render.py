@@ -9,8 +9,10 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from neo_runtime.errors import FieldViolation, InvalidRequestError
 from neo_runtime.model.vocabulary import Vocabulary
 from neo_runtime.prompt.message import Conversation
 from neo_runtime.types import ItemKey
@@ -27,14 +29,21 @@ class PromptRenderer:
         self._template_tokens = lru_cache(maxsize=1024)(self._encode_template)
 
     def render(self, conversation: Conversation, sids: Mapping[ItemKey, int]) -> list[int]:
-        """Token ids up to where the answer begins. `sids` holds the packed SID of every item that is named."""
+        """Token ids up to where the answer begins. `sids` holds the packed SID of every item that is named.
+
+        InvalidRequestError where the model's template does not allow the conversation.
+        """
         parts = [part for turn in conversation.turns for part in turn.parts]
         number = iter(range(len(parts)))
         messages = [
             {"role": turn.role, "content": "".join(f"\ue000{next(number)}\ue001" for _ in turn.parts)}
             for turn in conversation.turns
         ]
-        rendered = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        try:
+            rendered = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except TemplateError as error:  # many refuse a system message, or two of one role in a row
+            violation = FieldViolation("conversation.messages", f"the model's template says: {error}")
+            raise InvalidRequestError([violation], reason="CONVERSATION_UNSUPPORTED") from error
         pieces = _SLOT.split(rendered)
         tokens = list(self._template_tokens(pieces[0]))
         for index, template in zip(pieces[1::2], pieces[2::2], strict=True):

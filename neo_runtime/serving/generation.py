@@ -26,7 +26,7 @@ from neo_runtime.engine.api import (
     Started,
     TextChunk,
 )
-from neo_runtime.errors import UnavailableError
+from neo_runtime.errors import DeadlineError, UnavailableError
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.observability import metrics
 from neo_runtime.serving.answers import AnswerWriter, usage_message
@@ -53,10 +53,21 @@ class GenerationService(rpc.GenerationServiceServicer):
         self._engine, self._model, self._reader, self._max_seconds = engine, model, reader, max_seconds
         self.instance_id = uuid.uuid4().hex[:12]
         self.draining = False
+        self._outboxes: set[Outbox] = set()
+
+    @property
+    def answering(self) -> int:
+        """Calls that an answer is being decoded for."""
+        return len(self._outboxes)
+
+    def give_up(self) -> None:
+        """End every answer that still runs, with UNAVAILABLE."""
+        for outbox in self._outboxes:
+            outbox.fail(UnavailableError("this worker stopped before the answer was whole"))
 
     async def RankItems(self, request: pb.RankItemsRequest, context: Context) -> pb.RankItemsResponse:  # noqa: N802
         work = self._requests().rank(request)
-        async with self._submitted(work, context) as outbox:
+        async with self._submitted(work) as outbox:
             result = await outbox.get()
         assert isinstance(result, RankedList)
         self._count(result.ranked)
@@ -76,7 +87,7 @@ class GenerationService(rpc.GenerationServiceServicer):
         work = self._requests().generate(request)
         answers = self._answers(request.options)
         sequence = 0
-        async with self._submitted(work, context) as outbox:
+        async with self._submitted(work) as outbox:
             while True:
                 event = await outbox.get()
                 if first and isinstance(event, TextChunk | Span):
@@ -145,19 +156,24 @@ class GenerationService(rpc.GenerationServiceServicer):
         return AnswerWriter(options, self._model.fingerprints, self._reader.items)
 
     @asynccontextmanager
-    async def _submitted(self, work: GenerateWork | RankWork, context: Context) -> AsyncIterator[Outbox]:
+    async def _submitted(self, work: GenerateWork | RankWork) -> AsyncIterator[Outbox]:
         """The request runs as long as this block: cancelled, timed out or failed, the engine forgets it."""
         outbox = Outbox()
         number = self._engine.submit(work, outbox.put)
+        self._outboxes.add(outbox)
+        # Not asyncio.timeout: gRPC never ends a call whose task is cancelled while it writes, and the client hangs.
+        limit = asyncio.get_running_loop().call_later(self._max_seconds, self._expire, number, outbox)
         try:
-            async with asyncio.timeout(self._max_seconds):
-                yield outbox
-        except TimeoutError:
-            await context.abort(
-                grpc.StatusCode.DEADLINE_EXCEEDED, f"the answer took longer than this worker's {self._max_seconds:g} s"
-            )
+            yield outbox
         finally:
+            limit.cancel()
+            self._outboxes.discard(outbox)
             self._engine.cancel(number)
+
+    def _expire(self, number: int, outbox: Outbox) -> None:
+        """Stop decoding also where the client does not read and the call cannot end yet."""
+        self._engine.cancel(number)
+        outbox.fail(DeadlineError(f"the answer took longer than this worker's {self._max_seconds:g} s"))
 
     def _catalog_state(self, generation: int) -> pb.CatalogState:
         metrics.SERVED_GENERATION.set(generation)

@@ -23,7 +23,7 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
         self._events: deque[EngineEvent | NeoError] = deque()
         self._filled = asyncio.Event()
-        self._overflowed = False
+        self._failure: NeoError | None = None
 
     def put(self, event: EngineEvent | NeoError) -> None:
         """Never blocks and never raises: the engine waits for nobody."""
@@ -39,16 +39,21 @@ class Outbox:
         elif len(self._events) < MAX_EVENTS:
             self._events.append(event)
         else:
-            self._overflowed = True
+            self.fail(SlowClientError(f"{MAX_EVENTS} events are waiting to be read; the stream was stopped"))
+        self._filled.set()
+
+    def fail(self, error: NeoError) -> None:
+        """In the loop: the answer ends here, with what still waits unsent."""
+        self._failure = error
         self._filled.set()
 
     async def get(self) -> EngineEvent:
-        """The next event. Raises what the engine sent as an error, and SlowClientError after an overflow."""
-        while not self._events and not self._overflowed:
+        """The next event. Raises what the engine sent as an error, and at once what `fail` was given."""
+        while not self._events and self._failure is None:
             self._filled.clear()
             await self._filled.wait()
-        if self._overflowed:
-            raise SlowClientError(f"{MAX_EVENTS} events are waiting to be read; the stream was stopped")
+        if self._failure is not None:
+            raise self._failure
         event = self._events.popleft()
         if isinstance(event, NeoError):
             raise event

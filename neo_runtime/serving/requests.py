@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from neo_runtime.catalog.item import MAX_ATTRIBUTES
 from neo_runtime.engine.api import (
     Constraints,
     Decoding,
@@ -21,8 +22,9 @@ from neo_runtime.v1 import generation_service_pb2 as pb
 
 MAX_CONSTRAINT_ITEMS = 10_000
 MAX_HISTORY = 1_000
-MAX_PROMPT_CHARS = 200_000
-MAX_STOP_SEQUENCES = 16
+MAX_PROMPT_CHARS, MAX_PROMPT_PARTS = 200_000, 10_000  # of all messages together
+MAX_ITEM_TYPES = 1_000
+MAX_STOP_SEQUENCES, MAX_STOP_CHARS = 16, 1_000
 DEFAULT_RESULTS = 10
 
 _TASKS: dict[int, Task] = {
@@ -83,9 +85,10 @@ class RequestReader:
                 )
             elif prompt.item_type not in constraints.item_types:
                 self._wrong("constraints.item_types", f"leaves out {prompt.item_type!r}, which the task asks for")
-        for index, key in enumerate(sorted(constraints.allow or ())):
-            if constraints.item_types and key.type not in constraints.item_types:
-                self._wrong(f"constraints.allow_items[{index}]", f"is of type {key.type!r}, which is not wanted")
+        for index, ref in enumerate(request.constraints.allow_items[:MAX_CONSTRAINT_ITEMS]):
+            if constraints.item_types and ref.item_type not in constraints.item_types:
+                self._wrong(f"constraints.allow_items[{index}]", f"is of type {ref.item_type!r}, which is not wanted")
+        self._most("options.attributes", len(request.options.attributes), MAX_ATTRIBUTES, " names")
         return prompt, constraints
 
     def _prompt(self, request: pb.GenerateRequest | pb.RankItemsRequest) -> Prompt:
@@ -98,6 +101,9 @@ class RequestReader:
         return Conversation(())
 
     def _conversation(self, message: pb.Conversation) -> Conversation:
+        contents = [content for turn in message.messages for content in turn.contents]
+        if not self._fits("conversation.messages", contents, len(message.messages)):
+            return Conversation(())
         turns = []
         for index, turn in enumerate(message.messages):
             field = f"conversation.messages[{index}]"
@@ -117,7 +123,8 @@ class RequestReader:
         self._check(task is not None, "task.task", "is not set")
         if message.item_type or task is not Task.UNDERSTAND:
             self._known_type("task.item_type", message.item_type)
-        subject = self._parts(message.subject, "task.subject")
+        fits = self._fits("task.subject", message.subject)
+        subject = self._parts(message.subject if fits else (), "task.subject")
         if task is Task.RETRIEVE:
             self._check(any(_says(part) for part in subject), "task.subject", "is empty: say what to look for")
         if task is Task.UNDERSTAND:
@@ -133,8 +140,14 @@ class RequestReader:
                 parts.append(self._key(content.item, f"{field}[{index}].item"))
             elif kind == "text":
                 parts.append(content.text)
-        self._most(field, sum(len(part) for part in parts if isinstance(part, str)), MAX_PROMPT_CHARS, " characters")
         return tuple(parts)
+
+    def _fits(self, field: str, contents: Sequence[pb.Content], messages: int = 0) -> bool:
+        """The engine's one thread renders prompts, so an oversized one would hold up everybody's answers."""
+        parts, characters = max(len(contents), messages), sum(len(content.text) for content in contents)
+        self._most(field, parts, MAX_PROMPT_PARTS, " parts")
+        self._most(field, characters, MAX_PROMPT_CHARS, " characters")
+        return parts <= MAX_PROMPT_PARTS and characters <= MAX_PROMPT_CHARS
 
     def _history(self, user: pb.UserContext) -> tuple[ItemKey, ...]:
         self._most("user.history", len(user.history), MAX_HISTORY, " items")
@@ -143,12 +156,13 @@ class RequestReader:
         )
 
     def _constraints(self, spec: Any) -> Constraints:
-        for index, name in enumerate(spec.item_types):
+        self._most("constraints.item_types", len(spec.item_types), MAX_ITEM_TYPES, " names")
+        for index, name in enumerate(spec.item_types[:MAX_ITEM_TYPES]):
             self._known_type(f"constraints.item_types[{index}]", name)
         allow = self._keys(spec.allow_items, "constraints.allow_items")
         deny = self._keys(spec.deny_items, "constraints.deny_items")
         exclude = spec.exclude_history if spec.HasField("exclude_history") else True
-        return Constraints(tuple(dict.fromkeys(spec.item_types)), allow or None, deny, exclude)
+        return Constraints(tuple(dict.fromkeys(spec.item_types[:MAX_ITEM_TYPES])), allow or None, deny, exclude)
 
     def _keys(self, refs: Sequence[catalog_pb2.ItemRef], field: str) -> frozenset[ItemKey]:
         self._most(field, len(refs), MAX_CONSTRAINT_ITEMS, " items")
@@ -183,6 +197,8 @@ class RequestReader:
         self._most("decoding.max_items", items, limits.max_items)
         self._most("decoding.stop_sequences", len(params.stop_sequences), MAX_STOP_SEQUENCES)
         self._check(all(params.stop_sequences), "decoding.stop_sequences", "holds an empty text")
+        longest = max(map(len, params.stop_sequences), default=0)
+        self._most("decoding.stop_sequences", longest, MAX_STOP_CHARS, " characters")
         seed = params.seed if params.HasField("seed") else None
         stops = tuple(params.stop_sequences)
         return Decoding(tokens, items, temperature, top_p, given("top_k", default.top_k), seed, stops, beam)

@@ -27,6 +27,7 @@ from neo_runtime.v1 import (
 _log = structlog.get_logger(__name__)
 GENERATION = generation_service_pb2.DESCRIPTOR.services_by_name["GenerationService"].full_name
 ADMIN = catalog_admin_service_pb2.DESCRIPTOR.services_by_name["CatalogAdminService"].full_name
+LAST_WORDS_S = 1.0  # for statuses that are on their way when the answers are over
 
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # else a second server on a taken port starts and gets half of the calls
@@ -78,4 +79,18 @@ async def serve(
         generation.draining = True
         await checks.enter_graceful_shutdown()
         _log.info("draining", running=engine.running, queued=engine.queued, grace_s=drain_seconds)
-        await asyncio.shield(server.stop(drain_seconds))
+        await asyncio.shield(_drained(server, generation, drain_seconds))
+
+
+async def _drained(server: grpc.aio.Server, generation: GenerationService, seconds: float) -> None:
+    """Nobody new from now on; running answers get `seconds`, then UNAVAILABLE with its reason.
+
+    Watchers of health never end by themselves, so the server's own grace would always be waited for to its end.
+    """
+    stopped = asyncio.create_task(server.stop(seconds + LAST_WORDS_S))
+    patience = asyncio.get_running_loop().time() + seconds
+    while generation.answering and asyncio.get_running_loop().time() < patience:
+        await asyncio.sleep(0.02)
+    generation.give_up()
+    await server.stop(LAST_WORDS_S)
+    await stopped

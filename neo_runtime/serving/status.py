@@ -9,6 +9,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from neo_runtime.errors import (
+    DeadlineError,
     InvalidRequestError,
     NeoError,
     NoEligibleItemError,
@@ -31,6 +32,7 @@ _CODES: tuple[tuple[type[NeoError], grpc.StatusCode], ...] = (
     (NoEligibleItemError, grpc.StatusCode.FAILED_PRECONDITION),
     (OverloadedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (SlowClientError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (DeadlineError, grpc.StatusCode.DEADLINE_EXCEEDED),
     (UnavailableError, grpc.StatusCode.UNAVAILABLE),
     (NeoError, grpc.StatusCode.INTERNAL),
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from neo_runtime.errors import ModelError
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.prompt.message import Conversation, Part
 from neo_runtime.prompt.render import PromptRenderer
@@ -40,6 +41,8 @@ class ExampleWriter:
     def __init__(self, model: NeoModel, sids: Mapping[ItemKey, int], *, learn_history: bool = False) -> None:
         self._renderer = PromptRenderer(model.tokenizer, model.vocabulary)
         self._vocabulary, self._sids, self._learn_history = model.vocabulary, sids, learn_history
+        if model.tokenizer.eos_token_id is None:
+            raise ModelError(f"the tokenizer of {model.name} names no end token: answers could not learn to end")
         self._end = int(model.tokenizer.eos_token_id)
         self._text = lru_cache(CACHED_TEXTS)(self._renderer.text)
 

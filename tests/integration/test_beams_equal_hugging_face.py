@@ -52,7 +52,14 @@ def hugging_face(
     ]
 
 
-@pytest.mark.parametrize("make", [tiny.model, llama], ids=["qwen3", "llama"])
+def padded() -> NeoModel:
+    """Many models have more rows than tokens."""
+    model = tiny.model()
+    model.lm.resize_token_embeddings(model.vocabulary.size + 30, mean_resizing=False)
+    return model
+
+
+@pytest.mark.parametrize("make", [tiny.model, llama, padded], ids=["qwen3", "llama", "padded"])
 def test_ranked_tuples_and_scores_equal_generate(tmp_path: Path, make: object) -> None:
     model: NeoModel = make()  # type: ignore[operator]
     catalog = tiny.catalog(tmp_path / "c", 60)

@@ -13,6 +13,7 @@ from neo_runtime.catalog.catalog import Catalog, check_fingerprints, open_reader
 from neo_runtime.catalog.records import SCHEMA_VERSION, Description
 from neo_runtime.errors import CatalogError, MismatchError, StartupError
 from neo_runtime.trie import Segment
+from neo_runtime.trie.segment import checksum
 from tests.kit import tiny
 
 
@@ -141,3 +142,34 @@ def test_a_view_outlives_the_files_it_was_read_from(folder: Path, monkeypatch: p
     after = {name: sorted(t.compacted().keys.tolist()) for name, t in view.types.items()}
     assert after == before
     made.close()
+
+
+def test_the_log_stays_short_where_changes_leave_the_delta_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog_module, "COMPACT_LOG_BYTES", 20_000)
+    made = tiny.catalog(tmp_path / "c", 5)
+    for time in range(2, 700):
+        made.apply([tiny.upsert("film/f1", time=time, popularity=time / 1000)])
+    with made.store.read() as txn:
+        assert txn.base() is not None
+        assert txn.entries("log") < 600
+    assert made.reader.view().generation == 699
+    made.close()
+
+
+COMPACT = "import sys; from neo_runtime.catalog.catalog import *; Catalog.open(Path(sys.argv[1])).compact()"
+
+
+def test_a_reader_that_opens_while_the_writer_replaces_the_base_moves_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(path: Path) -> str:
+        monkeypatch.setattr(catalog_module, "checksum", checksum)
+        subprocess.run([sys.executable, "-c", COMPACT, folder], check=True)
+        return checksum(path)
+
+    monkeypatch.setattr(catalog_module, "checksum", late)
+    reader, _ = open_reader(folder)
+    assert len(reader.view().types["film"]) == 21
+    reader.store.close()

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from neo_runtime.errors import ModelError
 from neo_runtime.model.checkpoint import NeoModel
-from neo_runtime.model.fresh import ASSISTANT, END, USER
+from neo_runtime.model.fresh import ASSISTANT, END, USER, DecoderShape, fresh_decoder
 from neo_runtime.prompt.message import Conversation, Task, TaskPrompt, Turn
 from neo_runtime.prompt.render import PromptRenderer
 from neo_runtime.prompt.tasks import WORDINGS, say
@@ -114,3 +114,9 @@ def test_a_model_is_not_extended_twice() -> None:
     again = tiny.model()
     with pytest.raises(ModelError, match="already has"):
         NeoModel.extend("again", again.lm, again.tokenizer, again.codebooks)
+
+
+def test_weights_of_a_model_without_the_code_tokens_are_refused(folder: Path) -> None:
+    fresh_decoder(DecoderShape(), MODEL.vocabulary.text_size, end_token=0).save_pretrained(folder)
+    with pytest.raises(ModelError, match="the weights know"):
+        NeoModel.load(folder)

@@ -1,0 +1,112 @@
+"""Answers at their edges: full contexts, shared semantic IDs, odd end tokens, templates and contexts that refuse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from neo_runtime.engine.api import (
+    Decoding,
+    EngineEvent,
+    Finished,
+    FinishReason,
+    GenerateWork,
+    OutputFormat,
+    RankWork,
+    Span,
+)
+from neo_runtime.engine.local import LocalEngine
+from neo_runtime.engine.request import Decoder
+from neo_runtime.errors import InvalidRequestError, PromptTooLongError
+from neo_runtime.prompt.message import Conversation, Turn
+from neo_runtime.sid.assign import CollisionPolicy
+from neo_runtime.types import ItemKey
+from tests.kit import running, tiny
+
+
+def ask(text: str) -> Conversation:
+    return Conversation((Turn("user", (text,)),))
+
+
+def test_a_prompt_that_leaves_no_room_is_refused_instead_of_answered_with_nothing(tmp_path: Path) -> None:
+    catalog = tiny.catalog(tmp_path / "c", 5)
+    with running.engine(tiny.model(), catalog.reader) as engine:
+        for size in range(240, 256):
+            try:
+                events = running.answer(engine, GenerateWork(ask("a" * size), decoding=Decoding(max_output_tokens=1)))
+            except PromptTooLongError:
+                continue
+            finish = events[-1]
+            assert isinstance(finish, Finished)
+            assert finish.usage.text_tokens or finish.reason is not FinishReason.MAX_TOKENS
+    catalog.close()
+
+
+def test_items_that_share_a_semantic_id_are_named_once_in_an_answer(tmp_path: Path) -> None:
+    catalog = tiny.catalog(tmp_path / "c", 0, policy=CollisionPolicy.SHARE)
+    place = tiny.vector(ItemKey("film", "x"))
+    catalog.apply([replace(tiny.upsert(f"film/{n}", popularity=n / 10), embedding=place) for n in range(3)])
+    model = tiny.model()
+    model.lm.generation_config.eos_token_id = None
+    model.tokenizer.eos_token = None
+    with running.engine(model, catalog.reader) as engine:
+        events = running.answer(engine, GenerateWork(ask("hi"), format=OutputFormat.ITEMS_ONLY))
+    assert [event.ranked[0].item_ids for event in events if isinstance(event, Span)] == [("2", "1", "0")]
+    assert isinstance(events[-1], Finished)
+    assert events[-1].reason is FinishReason.NO_ELIGIBLE_ITEM
+    catalog.close()
+
+
+def test_end_tokens_past_the_text_end_nothing(tmp_path: Path) -> None:
+    catalog = tiny.catalog(tmp_path / "c", 5)
+    model = tiny.model()
+    end, opening = model.tokenizer.eos_token_id, model.vocabulary.span_open
+    model.lm.generation_config.eos_token_id = [end, opening, opening + 5, 10**6]
+    with running.engine(model, catalog.reader) as engine:
+        work = GenerateWork(ask("hi"), decoding=Decoding(max_items=2), format=OutputFormat.ITEMS_ONLY)
+        events = running.answer(engine, work)
+    assert any(isinstance(event, Span) for event in events)
+    catalog.close()
+
+
+def test_a_conversation_that_the_template_refuses_is_the_clients_to_change(tmp_path: Path) -> None:
+    catalog = tiny.catalog(tmp_path / "c", 5)
+    model = tiny.model()
+    model.tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    with (
+        running.engine(model, catalog.reader) as engine,
+        pytest.raises(InvalidRequestError, match="roles must alternate"),
+    ):
+        running.answer(engine, GenerateWork(ask("hi")))
+    catalog.close()
+
+
+class FailingDecoder:
+    """Its requests never end, and cannot be closed."""
+
+    def decode(self, work: GenerateWork | RankWork, queued_at: float) -> Generator[EngineEvent | None, None, None]:
+        try:
+            while True:
+                yield None
+        finally:
+            raise RuntimeError("the device is gone")
+
+
+def test_a_context_that_cannot_be_freed_does_not_end_the_engine() -> None:
+    engine = LocalEngine(cast("Decoder", FailingDecoder()))
+    for _ in range(2):
+        number = engine.submit(RankWork(ask("hi")), lambda event: None)
+        deadline = time.monotonic() + 10
+        while engine.queued:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        engine.cancel(number)
+        while engine.running:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    engine.stop()
