@@ -11,7 +11,7 @@ help:
 	@echo "make lint        ruff, mypy, import layers, buf"
 	@echo "make bench       benchmarks beside their peers; results under benchmarks/results/"
 	@echo "make proto       write neo_runtime/v1 from protos/"
-	@echo "make demo-model  train the demo model again (minutes on two cores)"
+	@echo "make demo-model  train the demo model again (about forty minutes)"
 
 .venv/base: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed; set PYTHON=..."; exit 1; }

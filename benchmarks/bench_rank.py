@@ -8,7 +8,6 @@ fp32, full-vocabulary normalisation on both sides, one process, runs alternating
 from __future__ import annotations
 
 import argparse
-import queue
 import tempfile
 from pathlib import Path
 
@@ -18,11 +17,11 @@ import torch
 from benchmarks.measure import alternate, middle, report, spread
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.item import RawRecord, Upsert
-from neo_runtime.engine.api import EngineEvent, EngineLimits, RankedList, RankWork
+from neo_runtime.engine.api import EngineLimits, RankedList, RankWork
+from neo_runtime.engine.ask import answer
 from neo_runtime.engine.local import LocalEngine
 from neo_runtime.engine.request import Decoder
 from neo_runtime.engine.span import Normalization
-from neo_runtime.errors import NeoError
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.model.fresh import DecoderShape, fresh_decoder, fresh_tokenizer
 from neo_runtime.prompt.message import Conversation, Turn
@@ -69,11 +68,9 @@ def measure(
     opened = torch.tensor([[*ids, model.vocabulary.span_open]], device=model.lm.device)
 
     def ours() -> RankedList:
-        inbox: queue.Queue[EngineEvent | NeoError] = queue.Queue()
-        engine.submit(RankWork(prompt, max_results=BEAMS), inbox.put)
-        answer = inbox.get()
-        assert isinstance(answer, RankedList), answer
-        return answer
+        (ranked,) = answer(engine, RankWork(prompt, max_results=BEAMS))
+        assert isinstance(ranked, RankedList), ranked
+        return ranked
 
     def theirs() -> torch.Tensor:
         out: torch.Tensor = model.lm.generate(

@@ -108,11 +108,12 @@ class ContentEncoder:
                 embeddings[row] = event.embedding
         if without:
             assert self._embedder is not None
-            embeddings[without] = self._embedder.embed([_text(upserts[row]) for row in without])
+            embeddings[without] = self._embedder.embed([event_text(upserts[row]) for row in without])
         return embeddings
 
 
-def _text(event: Upsert) -> str:
+def event_text(event: Upsert) -> str:
+    """What is embedded of an item."""
     return item_text(event.title, event.description, event.attributes)
 
 
@@ -120,4 +121,4 @@ def _content_hash(event: Upsert) -> bytes:
     """Of what decides the embedding."""
     if event.embedding is not None:
         return hashlib.blake2b(event.embedding.astype("<f4").tobytes(), digest_size=16).digest()
-    return hashlib.blake2b(_text(event).encode(), digest_size=16, person=b"text").digest()
+    return hashlib.blake2b(event_text(event).encode(), digest_size=16, person=b"text").digest()

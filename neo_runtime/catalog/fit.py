@@ -8,16 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from neo_runtime.catalog.encode import event_text
 from neo_runtime.catalog.item import Upsert
-from neo_runtime.embed.base import Embedder, Vectors, item_text
+from neo_runtime.embed.base import Embedder, Vectors
 from neo_runtime.embed.lexical import LexicalEmbedder
-from neo_runtime.embed.load import load_embedder
+from neo_runtime.embed.load import EMBEDDER_FOLDER, load_embedder
 from neo_runtime.errors import StartupError
 from neo_runtime.sid.codebook import Codebook
 from neo_runtime.sid.fit import fit_codebook
 
 LEXICAL = "lexical"
-EMBEDDER_FOLDER = "embedder"  # beside `codebooks`, in a model's folder as in a catalog's
 
 
 class FitReport(NamedTuple):
@@ -39,7 +39,7 @@ def fit_catalog(
     """
     if not items:
         raise StartupError("no items to fit codebooks on")
-    texts = [item_text(item.title, item.description, item.attributes) for item in items]
+    texts = [event_text(item) for item in items]
     chosen: Embedder
     if embedder == LEXICAL:
         chosen = fitted = LexicalEmbedder.fit(texts, seed=seed)

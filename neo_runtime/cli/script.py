@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neo_runtime.catalog.item import Upsert
-from neo_runtime.config import Settings
 from neo_runtime.ingest.bulk import read_upserts
 from neo_runtime.types import ItemKey
 
@@ -66,7 +65,7 @@ def demo_script() -> Script:
     )
 
 
-def own_script(files: Sequence[Path]) -> Script:
+def own_script(files: Sequence[Path], longest_list: int) -> Script:
     """Of any catalog: its most popular items as the history, a copy of one of them as the new item.
 
     A model that was never shown codes without an item finds the copy late, so the list is as long as a worker allows.
@@ -84,7 +83,7 @@ def own_script(files: Sequence[Path]) -> Script:
         "popularity": model.popularity,
     }
     history = tuple(item.key for item in best[:OWN_HISTORY])
-    return Script(types, history, _words(best[-1]), "", new_item, _words(model), Settings().max_beam_width)
+    return Script(types, history, _words(best[-1]), "", new_item, _words(model), longest_list)
 
 
 def _words(item: Upsert) -> str:

@@ -60,7 +60,7 @@ def run_demo(*, kafka: bool, keep: bool, data: Path | None) -> None:
         show.console.print(f"   catalog worker     process {catalog_worker.pid}, follows {_source(settings)}")
         show.console.print(f"   generation worker  process {generation_worker.pid}, gRPC on {address}")
         client = stack.enter_context(NeoClient(address))
-        stage = Stage(settings, client, demo_script() if data is None else own_script(files))
+        stage = Stage(settings, client, demo_script() if data is None else own_script(files, settings.max_beam_width))
         _ask(stage)
         _publish_and_delete(stage)
         if keep:
@@ -82,8 +82,7 @@ def _train(data: Path, files: list[Path], settings: Settings) -> None:
 
     _say(f"0  A small model for {data}: semantic IDs, then two minutes of training")
     bar = show.progress("   training")
-    quick_model(data, files, settings, lambda done, total, _: bar(done, total))
-    shutil.rmtree(settings.catalog)  # made again below, as the first step shows
+    quick_model(data, files, settings.model, lambda done, total, _: bar(done, total))
 
 
 def _load(settings: Settings, files: list[Path], stack: ExitStack) -> Worker:

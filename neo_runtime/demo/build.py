@@ -19,13 +19,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from neo_runtime.catalog.catalog import Catalog
-from neo_runtime.catalog.fit import EMBEDDER_FOLDER, fit_catalog
+from neo_runtime.catalog.fit import fit_catalog
 from neo_runtime.config import DEMO_MODEL, Settings
 from neo_runtime.demo.card import write_card
 from neo_runtime.demo.samples import FIND_ITEMS, LEARN_ITEMS, DemoSamples, imagine, texts
 from neo_runtime.demo.taste import CATALOG, USERS, DemoItem, History, attributes, demo_items, demo_users, user_lines
 from neo_runtime.embed.base import item_text
 from neo_runtime.embed.lexical import LexicalEmbedder
+from neo_runtime.embed.load import EMBEDDER_FOLDER
 from neo_runtime.ingest.bulk import load_files, read_upserts
 from neo_runtime.ingest.catalogs import open_or_create
 from neo_runtime.model.checkpoint import NeoModel
@@ -68,7 +69,7 @@ def main(
             load_files(catalog, [str(path) for path in files])
             model = fresh_model(catalog, items)
             console.print(f"{sum(p.numel() for p in model.lm.parameters()):,} parameters")
-            fit(model, catalog, out, users[HELD_OUT_USERS:], steps, console)
+            fit(model, catalog, out, items, users[HELD_OUT_USERS:], steps, console)
             model.lm.to(torch.bfloat16)  # half the size in the repository
             model.save(out)
             write_card(out, catalog, items, users[:HELD_OUT_USERS], steps, time.monotonic() - started)
@@ -89,9 +90,11 @@ def fresh_model(catalog: Catalog, items: list[DemoItem]) -> NeoModel:
     return NeoModel(NAME, model.lm, model.tokenizer, model.vocabulary, model.codebooks, NOTE)
 
 
-def fit(model: NeoModel, catalog: Catalog, out: Path, users: list[History], steps: int, console: Console) -> None:
+def fit(
+    model: NeoModel, catalog: Catalog, out: Path, items: list[DemoItem], users: list[History], steps: int,
+    console: Console,
+) -> None:  # fmt: skip
     """Train in place, with a progress bar."""
-    items = demo_items()
     imagined = list(imagine(items, IMAGINED_ITEMS))
     sids = dict(catalog.reader.pin([item.key for item in items]).sids) | quantize(catalog, out, imagined)
     writer = ExampleWriter(model, sids, learn_history=True)

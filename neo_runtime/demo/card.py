@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,9 +14,7 @@ from neo_runtime.demo.samples import describe, shared
 from neo_runtime.demo.taste import DemoItem, History
 from neo_runtime.engine.api import (
     Constraints,
-    EngineEvent,
     EngineLimits,
-    Finished,
     GenerateWork,
     Ranked,
     RankedList,
@@ -25,9 +22,9 @@ from neo_runtime.engine.api import (
     Span,
     TextChunk,
 )
+from neo_runtime.engine.ask import answer
 from neo_runtime.engine.local import LocalEngine
 from neo_runtime.engine.request import Decoder
-from neo_runtime.errors import NeoError
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.prompt.message import Task, TaskPrompt
 from neo_runtime.sid.codebook import Codebook
@@ -62,35 +59,24 @@ class Asker:
 
     def rank(self, item_type: str, history: History = (), query: str = "") -> list[Ranked]:
         prompt = TaskPrompt(Task.RETRIEVE, item_type, (query,)) if query else TaskPrompt(Task.RECOMMEND, item_type)
-        (event,) = self._events(RankWork(prompt, history, _only(item_type), BEAMS))
+        (event,) = answer(self._engine, RankWork(prompt, history, _only(item_type), BEAMS))
         assert isinstance(event, RankedList)
         return list(event.ranked)
 
     def describe(self, key: ItemKey) -> str:
-        events = self._events(GenerateWork(TaskPrompt(Task.UNDERSTAND, "", (key,))))
+        events = answer(self._engine, GenerateWork(TaskPrompt(Task.UNDERSTAND, "", (key,))))
         return "".join(event.text for event in events if isinstance(event, TextChunk))
 
     def explain(self, item_type: str, history: History) -> tuple[list[ItemKey], str]:
         """The items of the answer, and its text."""
         work = GenerateWork(TaskPrompt(Task.EXPLAIN, item_type), history, _only(item_type))
-        events = self._events(work)
+        events = answer(self._engine, work)
         keys = [
             ItemKey(event.ranked[0].item_type, event.ranked[0].item_ids[0])
             for event in events
             if isinstance(event, Span)
         ]
         return keys, "".join(event.text for event in events if isinstance(event, TextChunk))
-
-    def _events(self, work: GenerateWork | RankWork) -> list[EngineEvent]:
-        inbox: queue.Queue[EngineEvent | NeoError] = queue.Queue()
-        self._engine.submit(work, inbox.put)
-        events: list[EngineEvent] = []
-        while not events or not isinstance(events[-1], Finished | RankedList):
-            event = inbox.get()
-            if isinstance(event, NeoError):
-                raise event
-            events.append(event)
-        return events
 
 
 def write_card(

@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
-from neo_runtime.catalog.fit import EMBEDDER_FOLDER, fit_catalog
+from neo_runtime.catalog.encode import event_text
+from neo_runtime.catalog.fit import fit_catalog
 from neo_runtime.catalog.item import Upsert
 from neo_runtime.config import Settings
-from neo_runtime.embed.base import Vectors, item_text
+from neo_runtime.embed.base import Vectors
 from neo_runtime.embed.lexical import LexicalEmbedder
+from neo_runtime.embed.load import EMBEDDER_FOLDER
 from neo_runtime.errors import StartupError
 from neo_runtime.ingest.bulk import load_files, read_lines, read_upserts
 from neo_runtime.ingest.catalogs import open_or_create
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.model.fresh import DecoderShape, fresh_decoder, fresh_tokenizer
 from neo_runtime.prompt.message import Part, Task, TaskPrompt
-from neo_runtime.prompt.tasks import WORDINGS, say
-from neo_runtime.training.examples import ExampleWriter, Sample
+from neo_runtime.prompt.tasks import WORDINGS
+from neo_runtime.training.examples import ExampleWriter, Sample, task_sample
 from neo_runtime.training.loop import Recipe, train
 from neo_runtime.types import ItemKey
 
@@ -41,10 +44,8 @@ _WORD = re.compile(r"\w{3,}")
 History = Sequence[ItemKey]
 
 
-def quick_model(
-    data: Path, files: Sequence[Path], settings: Settings, progress: Callable[[int, int, float], None]
-) -> None:
-    """Fit SIDs and a model on `files`, write it to the settings' model folder and load the catalog.
+def quick_model(data: Path, files: Sequence[Path], out: Path, progress: Callable[[int, int, float], None]) -> None:
+    """Fit SIDs and a model on `files` and write it to `out`.
 
     StartupError where there are too few items of a type.
     """
@@ -53,19 +54,22 @@ def quick_model(
     codes = min(MOST_CODES, fewest // 2)
     if codes < FEWEST_CODES:
         raise StartupError(f"{data}: a type has only {fewest} items; a model needs {2 * FEWEST_CODES} at least")
-    fit_catalog(items, (codes,) * LEVELS, "lexical", settings.model)
-    with closing(open_or_create(settings)) as catalog:
+    fit_catalog(items, (codes,) * LEVELS, "lexical", out)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        closing(open_or_create(Settings(catalog=Path(scratch) / "catalog", model=out))) as catalog,
+    ):
         load_files(catalog, [str(path) for path in files])
         tokenizer = fresh_tokenizer(
-            [*map(_text, items), *(w for wordings in WORDINGS.values() for w in wordings)], 4_096
+            [*map(event_text, items), *(w for wordings in WORDINGS.values() for w in wordings)], 4_096
         )
         lm = fresh_decoder(SHAPE, len(tokenizer), end_token=tokenizer.eos_token_id)
         model = NeoModel.extend("quick", lm, tokenizer, catalog.codebooks)
         writer = ExampleWriter(model, catalog.reader.pin([item.key for item in items]).sids, learn_history=True)
-    vectors = LexicalEmbedder.load(settings.model / EMBEDDER_FOLDER).embed([_text(item) for item in items])
+    vectors = LexicalEmbedder.load(out / EMBEDDER_FOLDER).embed([event_text(item) for item in items])
     samples = QuickSamples(items, vectors, read_histories(data, items))
     train(model.lm, map(writer.write, samples), Recipe(STEPS, batch_tokens=BATCH_TOKENS), progress)
-    model.save(settings.model)
+    model.save(out)
 
 
 def read_histories(data: Path, items: Sequence[Upsert]) -> list[History]:
@@ -108,7 +112,7 @@ class QuickSamples:
 
     def _retrieve(self) -> Sample:
         item = self._some()
-        words = _WORD.findall(_text(item).lower()) or [item.title]
+        words = _WORD.findall(event_text(item).lower()) or [item.title]
         count = int(self._random.integers(1, 4))
         query = " ".join(words[place] for place in self._random.integers(len(words), size=count))
         return self._said(Task.RETRIEVE, item.key.type, (query,), (), (item.key,))
@@ -136,9 +140,4 @@ class QuickSamples:
     def _said(
         self, task: Task, item_type: str, subject: tuple[Part, ...], history: History, answer: tuple[Part, ...]
     ) -> Sample:
-        wording = int(self._random.integers(len(WORDINGS[task])))
-        return Sample(say(TaskPrompt(task, item_type, subject), tuple(history), wording), answer)
-
-
-def _text(item: Upsert) -> str:
-    return item_text(item.title, item.description, item.attributes)
+        return task_sample(self._random, TaskPrompt(task, item_type, subject), history, answer)

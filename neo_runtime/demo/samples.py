@@ -14,8 +14,8 @@ import numpy as np
 
 from neo_runtime.demo.taste import DemoItem, History
 from neo_runtime.prompt.message import Conversation, Part, Task, TaskPrompt, Turn
-from neo_runtime.prompt.tasks import WORDINGS, say, with_article
-from neo_runtime.training.examples import Sample
+from neo_runtime.prompt.tasks import WORDINGS, with_article
+from neo_runtime.training.examples import Sample, task_sample
 from neo_runtime.types import ItemKey
 
 LONGEST_HISTORY = 8
@@ -54,8 +54,9 @@ class DemoSamples:
             "explain": self.explain, "list": self.list_of_theme,
         }  # fmt: skip
         names, parts = list(self._shares), np.array(list(self._shares.values()))
+        chances = parts / parts.sum()
         while True:
-            yield makers[names[self._random.choice(len(names), p=parts / parts.sum())]]()
+            yield makers[names[self._random.choice(len(names), p=chances)]]()
 
     def recommend(self) -> Sample:
         """The next item of a user, for the items before it; now and then for none."""
@@ -143,8 +144,7 @@ class DemoSamples:
     def _said(
         self, task: Task, item_type: str, subject: tuple[Part, ...], history: History, answer: tuple[Part, ...]
     ) -> Sample:
-        wording = int(self._random.integers(len(WORDINGS[task])))
-        return Sample(say(TaskPrompt(task, item_type, subject), history, wording), answer)
+        return task_sample(self._random, TaskPrompt(task, item_type, subject), history, answer)
 
 
 def describe(item: DemoItem) -> str:

@@ -7,6 +7,9 @@ from pathlib import Path
 from neo_runtime.embed.base import Embedder
 from neo_runtime.errors import ModelError
 
+# Of one fitted on the items; beside `codebooks`, in a model's folder as in a catalog's.
+EMBEDDER_FOLDER = "embedder"
+
 
 def load_embedder(spec: str, *, device: str = "cpu") -> Embedder:
     """`minilm`, `lexical:FOLDER` or `st:NAME_OR_FOLDER`. ModelError says what to install or to do."""

@@ -10,6 +10,7 @@ import structlog
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.config import Settings
 from neo_runtime.embed import Embedder, load_embedder
+from neo_runtime.embed.load import EMBEDDER_FOLDER
 from neo_runtime.errors import StartupError
 from neo_runtime.sid.assign import CollisionPolicy
 from neo_runtime.sid.codebook import load_codebooks
@@ -31,8 +32,8 @@ def open_or_create(settings: Settings, *, source: Path | None = None, policy: st
         names = ", ".join(entry.value for entry in CollisionPolicy)
         raise StartupError(f"policy {policy!r} is not one of {names}") from error
     embedder = embedder_of(source, settings.embedder)
-    if (source / "embedder").is_dir():
-        shutil.copytree(source / "embedder", folder / "embedder", dirs_exist_ok=True)
+    if (source / EMBEDDER_FOLDER).is_dir():
+        shutil.copytree(source / EMBEDDER_FOLDER, folder / EMBEDDER_FOLDER, dirs_exist_ok=True)
     codebooks = load_codebooks(source / "codebooks")
     return Catalog.create(folder, codebooks, embedder=embedder, policy=chosen, durable=settings.durable)
 
@@ -44,7 +45,7 @@ def embedder_of(folder: Path, spec: str) -> Embedder | None:
     """
     if spec:
         return load_embedder(spec)
-    if (folder / "embedder").is_dir():
+    if (folder / EMBEDDER_FOLDER).is_dir():
         return load_embedder(f"lexical:{folder / 'embedder'}")
     names = {codebook.embedder for codebook in load_codebooks(folder / "codebooks").values()}
     if len(names) == 1 and next(iter(names)).startswith("all-MiniLM-L6-v2@"):

@@ -113,8 +113,7 @@ class KafkaSink:
         try:
             self._producer.close(timeout=CLOSE_TIMEOUT_S)
         except KafkaTimeoutError:  # raised before anything is closed: threads would stay, and the exit wait again
-            self._producer._sender.force_close()
-            close_quietly(self._producer, timeout=CLOSE_TIMEOUT_S)
+            self.give_up()
 
 
 class KafkaDelivery:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+
 from neo_runtime.errors import ModelError
 from neo_runtime.model.checkpoint import NeoModel
-from neo_runtime.prompt.message import Conversation, Part
+from neo_runtime.prompt.message import Conversation, Part, TaskPrompt
 from neo_runtime.prompt.render import PromptRenderer
+from neo_runtime.prompt.tasks import WORDINGS, say
 from neo_runtime.types import ItemKey
 
 CACHED_TEXTS = 65_536
@@ -22,6 +25,14 @@ class Sample:
 
     conversation: Conversation
     answer: tuple[Part, ...]
+
+
+def task_sample(
+    random: np.random.Generator, prompt: TaskPrompt, history: Sequence[ItemKey], answer: Sequence[Part]
+) -> Sample:
+    """A task in one of its wordings, drawn at random (NEO draws from templates likewise)."""
+    wording = int(random.integers(len(WORDINGS[prompt.task])))
+    return Sample(say(prompt, tuple(history), wording), tuple(answer))
 
 
 class Example(NamedTuple):

@@ -19,9 +19,9 @@ from neo_runtime.ingest.bulk import read_upserts
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.model.fresh import DecoderShape, fresh_decoder, fresh_tokenizer
 from neo_runtime.prompt.message import Task, TaskPrompt
-from neo_runtime.prompt.tasks import WORDINGS, say
+from neo_runtime.prompt.tasks import WORDINGS
 from neo_runtime.sid.codebook import load_codebooks
-from neo_runtime.training.examples import ExampleWriter, Sample
+from neo_runtime.training.examples import ExampleWriter, Sample, task_sample
 from neo_runtime.training.loop import Recipe, train
 from neo_runtime.types import ItemKey
 from tests.kit import amazon
@@ -118,9 +118,7 @@ def samples(people: Mapping[str, Sequence[amazon.User]]) -> Iterator[Sample]:
         for index in random.permutation(len(everybody)):
             user = everybody[index]
             *history, target = (ItemKey(user.item_type, item) for item in user.train[-LONGEST:])
-            wording = int(random.integers(len(WORDINGS[Task.RECOMMEND])))
-            conversation = say(TaskPrompt(Task.RECOMMEND, user.item_type), tuple(history), wording)
-            yield Sample(conversation, (target,))
+            yield task_sample(random, TaskPrompt(Task.RECOMMEND, user.item_type), history, (target,))
 
 
 def hit(client: NeoClient, user: amazon.User) -> bool:

@@ -133,13 +133,17 @@ def test_a_broker_killed_in_mid_stream_and_long_away_loses_nothing(
         assert worker.stop() == 0, worker.log()
 
 
+def start_with_three_items(worker: CatalogWorker, bootstrap: str, topics: Topics) -> None:
+    worker.start()
+    brokers.send(bootstrap, topics.items, [changes.record(Change(f"film/f{number}")) for number in range(3)])
+    worker.catch_up(bootstrap, topics)
+
+
 def test_an_items_topic_made_anew_is_refused_with_one_line(
     bootstrap: str, topics: Topics, model_folder: Path, tmp_path: Path
 ) -> None:
     with kafka_worker(tmp_path, model_folder, bootstrap, topics) as worker:
-        worker.start()
-        brokers.send(bootstrap, topics.items, [changes.record(Change(f"film/f{number}")) for number in range(3)])
-        worker.catch_up(bootstrap, topics)
+        start_with_three_items(worker, bootstrap, topics)
         assert worker.stop() == 0
         brokers.make_anew(bootstrap, topics.items, 3)
         brokers.send(bootstrap, topics.items, [changes.record(Change("film/of-the-new-topic"))])
@@ -151,9 +155,7 @@ def test_an_items_topic_made_anew_under_a_running_worker_is_refused(
     bootstrap: str, topics: Topics, model_folder: Path, tmp_path: Path
 ) -> None:
     with kafka_worker(tmp_path, model_folder, bootstrap, topics) as worker:
-        worker.start()
-        brokers.send(bootstrap, topics.items, [changes.record(Change(f"film/f{number}")) for number in range(3)])
-        worker.catch_up(bootstrap, topics)
+        start_with_three_items(worker, bootstrap, topics)
         brokers.make_anew(bootstrap, topics.items, 3)
         assert worker.exit_code() == 1, worker.log()
         assert_one_line(worker, topics)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from neo_runtime.catalog.reader import CatalogReader
-from neo_runtime.engine.api import EngineEvent, EngineLimits, Finished, GenerateWork, RankedList, RankWork
+from neo_runtime.engine import ask
+from neo_runtime.engine.api import EngineEvent, EngineLimits, GenerateWork, RankWork
 from neo_runtime.engine.local import LocalEngine
 from neo_runtime.engine.request import Decoder
 from neo_runtime.engine.span import Normalization
-from neo_runtime.errors import NeoError
 from neo_runtime.model.checkpoint import NeoModel
 
 LIMITS = EngineLimits(max_context_tokens=256, max_beam_width=512, max_output_tokens=128, max_items=16)
@@ -30,13 +29,4 @@ def engine(
 
 def answer(running: LocalEngine, work: GenerateWork | RankWork) -> list[EngineEvent]:
     """Every event of one request; raises the error that ended it."""
-    inbox: queue.Queue[EngineEvent | NeoError] = queue.Queue()
-    running.submit(work, inbox.put)
-    events: list[EngineEvent] = []
-    while True:
-        event = inbox.get(timeout=60)
-        if isinstance(event, NeoError):
-            raise event
-        events.append(event)
-        if isinstance(event, Finished | RankedList):
-            return events
+    return ask.answer(running, work, timeout_s=60)
