@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from neo_runtime.catalog.encode import Encoded
 from neo_runtime.catalog.item import Delete, Event, ItemRecord, RawRecord, Rejected, Upsert
 from neo_runtime.catalog.records import Assignment, DeadLetter, Outgoing, TypeStats
-from neo_runtime.catalog.store import Bearers, Transaction
+from neo_runtime.catalog.tables import Bearers, Transaction
 from neo_runtime.errors import EventError
 from neo_runtime.sid.assign import CollisionPolicy, nearest_free
 from neo_runtime.sid.codebook import Codebook

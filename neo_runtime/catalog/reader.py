@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from neo_runtime.catalog.item import ItemRecord
 from neo_runtime.catalog.records import Description, State
-from neo_runtime.catalog.store import LogEntry, Store, Transaction
+from neo_runtime.catalog.store import Store
+from neo_runtime.catalog.tables import LogEntry, Transaction
 from neo_runtime.errors import CatalogError
 from neo_runtime.sid.space import SidSpace
 from neo_runtime.trie import Segment, TrieView, TypeView

@@ -1,17 +1,6 @@
-"""The LMDB environment of one catalog and its tables. The only module that knows LMDB.
+"""The LMDB environment of one catalog: open it safely, read and write in transactions. Its tables: `tables.py`.
 
-| table        | key                     | value                                     |
-|--------------|-------------------------|-------------------------------------------|
-| meta         | description state base  | records.Description, State, Base          |
-| items        | type NUL id             | item.ItemRecord                           |
-| sid_items    | type NUL SID (8 bytes)  | [[popularity, id] …], best first          |
-| log          | generation (8 bytes)    | {type: [[SID, [id …]] …]}                 |
-| offsets      | topic NUL partition (4) | next offset (8 bytes)                     |
-| outbox       | number (8 bytes)        | records.Assignment or DeadLetter          |
-| dead_letters | number (8 bytes)        | records.DeadLetter                        |
-
-Numbers are big-endian, so key order is numeric order. Read transactions are short everywhere: an open one makes the
-file grow.
+Read transactions are short everywhere: an open one makes the file grow.
 """
 
 from __future__ import annotations
@@ -21,172 +10,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import lmdb
-import msgspec
 from lmdb import verify as _verify_module
 
-from neo_runtime.catalog.item import ItemRecord
-from neo_runtime.catalog.records import Base, DeadLetter, Description, Outgoing, State
+from neo_runtime.catalog.tables import TABLES, Transaction
 from neo_runtime.errors import CatalogError
-from neo_runtime.types import ItemKey
 
 MAP_SIZE = 64 << 30  # address space, not disk: growing a map ends live read transactions
 MAX_READERS = 1024
-TABLES = ("meta", "items", "sid_items", "log", "offsets", "outbox", "dead_letters")
 
 lmdb_verify: Any = _verify_module  # untyped; also reads the meta pages without mapping the file
-T = TypeVar("T")
-Bearers = list[tuple[float, str]]
-"""Items on one SID, best first: (popularity, id)."""
-LogEntry = dict[str, list[tuple[int, list[str]]]]
-
-_encode = msgspec.msgpack.encode
-
-
-class Transaction:
-    """Typed access to the tables inside one LMDB transaction."""
-
-    def __init__(self, txn: Any, tables: dict[str, Any]) -> None:
-        self._txn, self._tables = txn, tables
-
-    def _get(self, table: str, key: bytes, kind: type[T]) -> T | None:
-        value = self._txn.get(key, db=self._tables[table])
-        return None if value is None else msgspec.msgpack.decode(value, type=kind)
-
-    def _put(self, table: str, key: bytes, value: object) -> None:
-        self._txn.put(key, _encode(value), db=self._tables[table])
-
-    def _delete(self, table: str, key: bytes) -> None:
-        self._txn.delete(key, db=self._tables[table])
-
-    def _scan(self, table: str, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        with self._txn.cursor(db=self._tables[table]) as cursor:
-            if cursor.set_range(start):
-                yield from cursor.iternext()
-
-    def description(self) -> Description:
-        found = self._get("meta", b"description", Description)
-        if found is None:
-            raise CatalogError(
-                "the catalog has no description: it was never made whole; remove its folder and load it again"
-            )
-        return found
-
-    def is_described(self) -> bool:
-        """Whether the catalog was made whole: the description is the last thing that making one writes."""
-        return self._get("meta", b"description", Description) is not None
-
-    def put_description(self, description: Description) -> None:
-        self._put("meta", b"description", description)
-
-    def state(self) -> State:
-        return self._get("meta", b"state", State) or State()
-
-    def put_state(self, state: State) -> None:
-        self._put("meta", b"state", state)
-
-    def base(self) -> Base | None:
-        return self._get("meta", b"base", Base)
-
-    def put_base(self, base: Base) -> None:
-        self._put("meta", b"base", base)
-
-    def item(self, key: ItemKey) -> ItemRecord | None:
-        return self._get("items", item_key(key), ItemRecord)
-
-    def put_item(self, key: ItemKey, record: ItemRecord) -> None:
-        self._put("items", item_key(key), record)
-
-    def items(self, item_type: str) -> Iterator[tuple[str, ItemRecord]]:
-        """Every record of a type, deleted ones included, by id."""
-        prefix = item_type.encode() + b"\0"
-        for key, value in self._scan("items", prefix):
-            if not key.startswith(prefix):
-                return
-            yield key[len(prefix) :].decode(), msgspec.msgpack.decode(value, type=ItemRecord)
-
-    def bearers(self, item_type: str, sid: int) -> Bearers:
-        return self._get("sid_items", _sid_key(item_type, sid), Bearers) or []
-
-    def put_bearers(self, item_type: str, sid: int, bearers: Bearers) -> None:
-        if bearers:
-            self._put("sid_items", _sid_key(item_type, sid), bearers)
-        else:
-            self._delete("sid_items", _sid_key(item_type, sid))
-
-    def sids(self, item_type: str) -> Iterator[tuple[int, Bearers]]:
-        """Every SID of a type with its items, ascending."""
-        prefix = item_type.encode() + b"\0"
-        for key, value in self._scan("sid_items", prefix):
-            if not key.startswith(prefix):
-                return
-            yield int.from_bytes(key[len(prefix) :]), msgspec.msgpack.decode(value, type=Bearers)
-
-    def put_log(self, generation: int, entry: LogEntry) -> None:
-        self._put("log", _number(generation), entry)
-
-    def log_after(self, generation: int) -> Iterator[tuple[int, LogEntry]]:
-        for key, value in self._scan("log", _number(generation + 1)):
-            yield int.from_bytes(key), msgspec.msgpack.decode(value, type=LogEntry)
-
-    def trim_log(self, generation: int) -> None:
-        """Forget what a reader that starts from the base does not need."""
-        for key in [key for key, _ in self._scan("log") if int.from_bytes(key) <= generation]:
-            self._delete("log", key)
-
-    def offset(self, topic: str, partition: int) -> int:
-        """Next offset to apply; 0 where nothing was."""
-        value = self._txn.get(_offset_key(topic, partition), db=self._tables["offsets"])
-        return 0 if value is None else int.from_bytes(value)
-
-    def put_offset(self, topic: str, partition: int, offset: int) -> None:
-        self._txn.put(_offset_key(topic, partition), _number(offset), db=self._tables["offsets"])
-
-    def offsets(self) -> dict[tuple[str, int], int]:
-        """(topic, partition) to next offset."""
-        found = {}
-        for key, value in self._scan("offsets"):
-            topic, _, partition = key[:-4], key[-5:-4], key[-4:]
-            found[topic[:-1].decode(), int.from_bytes(partition)] = int.from_bytes(value)
-        return found
-
-    def put_outgoing(self, number: int, outgoing: Outgoing) -> None:
-        self._put("outbox", _number(number), outgoing)
-
-    def outbox(self, limit: int) -> list[tuple[int, Outgoing]]:
-        """The oldest waiting records."""
-        decode = msgspec.msgpack.Decoder(Outgoing).decode
-        rows: list[tuple[int, Outgoing]] = []
-        for key, value in self._scan("outbox"):
-            rows.append((int.from_bytes(key), decode(value)))
-            if len(rows) == limit:
-                break
-        return rows
-
-    def remove_outgoing(self, numbers: list[int]) -> None:
-        for number in numbers:
-            self._delete("outbox", _number(number))
-
-    def put_dead_letter(self, number: int, letter: DeadLetter) -> None:
-        self._put("dead_letters", _number(number), letter)
-
-    def remove_dead_letter(self, number: int) -> None:
-        self._delete("dead_letters", _number(number))
-
-    def dead_letters(self) -> Iterator[tuple[int, DeadLetter]]:
-        """Kept dead letters, oldest first."""
-        for key, value in self._scan("dead_letters"):
-            yield int.from_bytes(key), msgspec.msgpack.decode(value, type=DeadLetter)
-
-    def entries(self, table: str) -> int:
-        return int(self._txn.stat(self._tables[table])["entries"])
-
-    def size(self, table: str) -> int:
-        """Bytes of a table's pages."""
-        stat = self._txn.stat(self._tables[table])
-        return int(stat["psize"] * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]))
 
 
 class Store:
@@ -228,22 +63,6 @@ class Store:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-
-def item_key(key: ItemKey) -> bytes:
-    return f"{key.type}\0{key.id}".encode()
-
-
-def _sid_key(item_type: str, sid: int) -> bytes:
-    return item_type.encode() + b"\0" + _number(sid)
-
-
-def _offset_key(topic: str, partition: int) -> bytes:
-    return topic.encode() + b"\0" + partition.to_bytes(4)
-
-
-def _number(value: int) -> bytes:
-    return value.to_bytes(8)
 
 
 def _writer_lock(path: Path) -> int:

@@ -17,7 +17,8 @@ import numpy as np
 
 from neo_runtime.catalog.item import Delete, ItemRecord, RawRecord, Upsert
 from neo_runtime.catalog.records import Assignment, Base, DeadLetter, Description, State, TypeStats
-from neo_runtime.catalog.store import LogEntry, Store
+from neo_runtime.catalog.store import Store
+from neo_runtime.catalog.tables import LogEntry
 from neo_runtime.ingest.event import JSON, PROTOBUF, encode
 from neo_runtime.ingest.outgoing import OutgoingEncoder
 from neo_runtime.sid.codebook import Codebook

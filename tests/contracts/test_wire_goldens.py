@@ -19,7 +19,8 @@ from google.protobuf.message import Message
 
 from neo_runtime.catalog.catalog import open_reader
 from neo_runtime.catalog.item import RawRecord, Upsert
-from neo_runtime.catalog.store import TABLES, Store
+from neo_runtime.catalog.store import Store
+from neo_runtime.catalog.tables import TABLES
 from neo_runtime.ingest.event import decode
 from neo_runtime.sid.codebook import load_codebooks
 from neo_runtime.trie.segment import Segment

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from neo_runtime.catalog.catalog import Catalog
-from neo_runtime.catalog.store import Store, Transaction
+from neo_runtime.catalog.store import Store
+from neo_runtime.catalog.tables import Transaction
 from neo_runtime.ingest.loop import IngestLoop
 from neo_runtime.ingest.outgoing import KafkaRecord, OutgoingEncoder
 from neo_runtime.ingest.publisher import Publisher

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from neo_runtime.catalog.store import TABLES, Store
+from neo_runtime.catalog.store import Store
+from neo_runtime.catalog.tables import TABLES
 
 Rows = list[tuple[bytes, bytes]]
 
