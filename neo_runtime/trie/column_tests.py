@@ -32,9 +32,7 @@ def hits(test: Equals | OneOf | Range, kind: Kind, values: Values, texts: Texts 
         return _table(sorted(found), len(texts))[values]
     if len(found) > 1:
         return np.isin(values, np.array(sorted(found), values.dtype))
-    for value in found:
-        return values == value
-    return None
+    return np.equal(values, found.pop()) if found else None
 
 
 def _native(value: Scalar, kind: Kind, texts: Texts | None) -> int | float | None:
@@ -73,7 +71,7 @@ def _first(bound: Scalar | None, kind: Kind, texts: Texts | None) -> int | float
     return nearest if nearest >= bound else math.nextafter(nearest, math.inf)
 
 
-def _table(numbers: list[int | float], size: int) -> Hits:
+def _table(numbers: list[Any], size: int) -> Hits:
     table = np.zeros(size, bool)
     table[numbers] = True
     return table
