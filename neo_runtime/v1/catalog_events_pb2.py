@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from neo_runtime.v1 import catalog_pb2 as neo__runtime_dot_v1_dot_catalog__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#neo_runtime/v1/catalog_events.proto\x12\x0eneo_runtime.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cneo_runtime/v1/catalog.proto\"\xce\x01\n\tItemEvent\x12%\n\x04item\x18\x01 \x01(\x0b\x32\x17.neo_runtime.v1.ItemRef\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x08upserted\x18\x03 \x01(\x0b\x32\x1c.neo_runtime.v1.ItemUpsertedH\x00\x12.\n\x07\x64\x65leted\x18\x04 \x01(\x0b\x32\x1b.neo_runtime.v1.ItemDeletedH\x00\x42\x08\n\x06\x63hange\"\x89\x02\n\x0cItemUpserted\x12\r\n\x05title\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12@\n\nattributes\x18\x03 \x03(\x0b\x32,.neo_runtime.v1.ItemUpserted.AttributesEntry\x12\x12\n\npopularity\x18\x04 \x01(\x01\x12,\n\tembedding\x18\x05 \x01(\x0b\x32\x19.neo_runtime.v1.Embedding\x1aQ\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.neo_runtime.v1.AttributeValue:\x02\x38\x01\"\x1d\n\x0bItemDeleted\x12\x0e\n\x06reason\x18\x01 \x01(\t\".\n\tEmbedding\x12\x12\n\nfloat32_le\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\"\xbd\x01\n\x0bSidAssigned\x12%\n\x04item\x18\x01 \x01(\x0b\x32\x17.neo_runtime.v1.ItemRef\x12\'\n\x03sid\x18\x02 \x01(\x0b\x32\x1a.neo_runtime.v1.SemanticId\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12quantization_error\x18\x04 \x01(\x02\x12\x12\n\ngeneration\x18\x05 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#neo_runtime/v1/catalog_events.proto\x12\x0eneo_runtime.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cneo_runtime/v1/catalog.proto\"\xce\x01\n\tItemEvent\x12%\n\x04item\x18\x01 \x01(\x0b\x32\x17.neo_runtime.v1.ItemRef\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x08upserted\x18\x03 \x01(\x0b\x32\x1c.neo_runtime.v1.ItemUpsertedH\x00\x12.\n\x07\x64\x65leted\x18\x04 \x01(\x0b\x32\x1b.neo_runtime.v1.ItemDeletedH\x00\x42\x08\n\x06\x63hange\"\x89\x02\n\x0cItemUpserted\x12\r\n\x05title\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12@\n\nattributes\x18\x03 \x03(\x0b\x32,.neo_runtime.v1.ItemUpserted.AttributesEntry\x12\x12\n\npopularity\x18\x04 \x01(\x01\x12,\n\tembedding\x18\x05 \x01(\x0b\x32\x19.neo_runtime.v1.Embedding\x1aQ\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.neo_runtime.v1.AttributeValue:\x02\x38\x01\"\x1d\n\x0bItemDeleted\x12\x0e\n\x06reason\x18\x01 \x01(\t\".\n\tEmbedding\x12\x12\n\nfloat32_le\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\"\xaa\x02\n\x17ItemAvailabilityChanged\x12%\n\x04item\x18\x01 \x01(\x0b\x32\x17.neo_runtime.v1.ItemRef\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12?\n\x07windows\x18\x03 \x03(\x0b\x32..neo_runtime.v1.ItemAvailabilityChanged.Window\x1aw\n\x06Window\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07regions\x18\x03 \x03(\t\"\xbd\x01\n\x0bSidAssigned\x12%\n\x04item\x18\x01 \x01(\x0b\x32\x17.neo_runtime.v1.ItemRef\x12\'\n\x03sid\x18\x02 \x01(\x0b\x32\x1a.neo_runtime.v1.SemanticId\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12quantization_error\x18\x04 \x01(\x02\x12\x12\n\ngeneration\x18\x05 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +45,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ITEMDELETED']._serialized_end=624
   _globals['_EMBEDDING']._serialized_start=626
   _globals['_EMBEDDING']._serialized_end=672
-  _globals['_SIDASSIGNED']._serialized_start=675
-  _globals['_SIDASSIGNED']._serialized_end=864
+  _globals['_ITEMAVAILABILITYCHANGED']._serialized_start=675
+  _globals['_ITEMAVAILABILITYCHANGED']._serialized_end=973
+  _globals['_ITEMAVAILABILITYCHANGED_WINDOW']._serialized_start=854
+  _globals['_ITEMAVAILABILITYCHANGED_WINDOW']._serialized_end=973
+  _globals['_SIDASSIGNED']._serialized_start=976
+  _globals['_SIDASSIGNED']._serialized_end=1165
 # @@protoc_insertion_point(module_scope)

@@ -5,7 +5,7 @@ from neo_runtime.v1 import catalog_pb2 as _catalog_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -56,6 +56,25 @@ class Embedding(_message.Message):
     float32_le: bytes
     model: str
     def __init__(self, float32_le: _Optional[bytes] = ..., model: _Optional[str] = ...) -> None: ...
+
+class ItemAvailabilityChanged(_message.Message):
+    __slots__ = ("item", "event_time", "windows")
+    class Window(_message.Message):
+        __slots__ = ("start_time", "end_time", "regions")
+        START_TIME_FIELD_NUMBER: _ClassVar[int]
+        END_TIME_FIELD_NUMBER: _ClassVar[int]
+        REGIONS_FIELD_NUMBER: _ClassVar[int]
+        start_time: _timestamp_pb2.Timestamp
+        end_time: _timestamp_pb2.Timestamp
+        regions: _containers.RepeatedScalarFieldContainer[str]
+        def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., regions: _Optional[_Iterable[str]] = ...) -> None: ...
+    ITEM_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
+    WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    item: _catalog_pb2.ItemRef
+    event_time: _timestamp_pb2.Timestamp
+    windows: _containers.RepeatedCompositeFieldContainer[ItemAvailabilityChanged.Window]
+    def __init__(self, item: _Optional[_Union[_catalog_pb2.ItemRef, _Mapping]] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., windows: _Optional[_Iterable[_Union[ItemAvailabilityChanged.Window, _Mapping]]] = ...) -> None: ...
 
 class SidAssigned(_message.Message):
     __slots__ = ("item", "sid", "event_time", "quantization_error", "generation")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from neo_runtime.v1 import catalog_pb2 as neo__runtime_dot_v1_dot_catalog__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fneo_runtime/v1/constraint.proto\x12\x0eneo_runtime.v1\x1a\x1cneo_runtime/v1/catalog.proto\"\xb1\x01\n\x0e\x43onstraintSpec\x12\x12\n\nitem_types\x18\x01 \x03(\t\x12,\n\x0b\x61llow_items\x18\x02 \x03(\x0b\x32\x17.neo_runtime.v1.ItemRef\x12+\n\ndeny_items\x18\x03 \x03(\x0b\x32\x17.neo_runtime.v1.ItemRef\x12\x1c\n\x0f\x65xclude_history\x18\x04 \x01(\x08H\x00\x88\x01\x01\x42\x12\n\x10_exclude_historyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fneo_runtime/v1/constraint.proto\x12\x0eneo_runtime.v1\x1a\x1cneo_runtime/v1/catalog.proto\"\xf0\x01\n\x0e\x43onstraintSpec\x12\x12\n\nitem_types\x18\x01 \x03(\t\x12,\n\x0b\x61llow_items\x18\x02 \x03(\x0b\x32\x17.neo_runtime.v1.ItemRef\x12+\n\ndeny_items\x18\x03 \x03(\x0b\x32\x17.neo_runtime.v1.ItemRef\x12\x1c\n\x0f\x65xclude_history\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12&\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x16.neo_runtime.v1.Filter\x12\x15\n\rnamed_filters\x18\x06 \x03(\tB\x12\n\x10_exclude_history\"\x89\x01\n\x06\x46ilter\x12\'\n\x04must\x18\x01 \x03(\x0b\x32\x19.neo_runtime.v1.Condition\x12)\n\x06should\x18\x02 \x03(\x0b\x32\x19.neo_runtime.v1.Condition\x12+\n\x08must_not\x18\x03 \x03(\x0b\x32\x19.neo_runtime.v1.Condition\"\xa3\x03\n\tCondition\x12\x11\n\tattribute\x18\x01 \x01(\t\x12\x30\n\x06\x65quals\x18\x02 \x01(\x0b\x32\x1e.neo_runtime.v1.AttributeValueH\x00\x12\x31\n\x06one_of\x18\x03 \x01(\x0b\x32\x1f.neo_runtime.v1.Condition.OneOfH\x00\x12\x30\n\x05range\x18\x04 \x01(\x0b\x32\x1f.neo_runtime.v1.Condition.RangeH\x00\x12\x10\n\x06\x65xists\x18\x05 \x01(\x08H\x00\x12(\n\x06nested\x18\x06 \x01(\x0b\x32\x16.neo_runtime.v1.FilterH\x00\x1ao\n\x05Range\x12\x38\n\x10greater_or_equal\x18\x01 \x01(\x0b\x32\x1e.neo_runtime.v1.AttributeValue\x12,\n\x04less\x18\x02 \x01(\x0b\x32\x1e.neo_runtime.v1.AttributeValue\x1a\x37\n\x05OneOf\x12.\n\x06values\x18\x01 \x03(\x0b\x32\x1e.neo_runtime.v1.AttributeValueB\x06\n\x04testb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'neo_runtime.v1.constraint_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CONSTRAINTSPEC']._serialized_start=82
-  _globals['_CONSTRAINTSPEC']._serialized_end=259
+  _globals['_CONSTRAINTSPEC']._serialized_end=322
+  _globals['_FILTER']._serialized_start=325
+  _globals['_FILTER']._serialized_end=462
+  _globals['_CONDITION']._serialized_start=465
+  _globals['_CONDITION']._serialized_end=884
+  _globals['_CONDITION_RANGE']._serialized_start=708
+  _globals['_CONDITION_RANGE']._serialized_end=819
+  _globals['_CONDITION_ONEOF']._serialized_start=821
+  _globals['_CONDITION_ONEOF']._serialized_end=876
 # @@protoc_insertion_point(module_scope)

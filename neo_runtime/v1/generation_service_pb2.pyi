@@ -46,7 +46,7 @@ class Conversation(_message.Message):
     def __init__(self, messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ...) -> None: ...
 
 class UserContext(_message.Message):
-    __slots__ = ("history",)
+    __slots__ = ("history", "features")
     class Interaction(_message.Message):
         __slots__ = ("item", "time")
         ITEM_FIELD_NUMBER: _ClassVar[int]
@@ -54,9 +54,18 @@ class UserContext(_message.Message):
         item: _catalog_pb2.ItemRef
         time: _timestamp_pb2.Timestamp
         def __init__(self, item: _Optional[_Union[_catalog_pb2.ItemRef, _Mapping]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    class FeaturesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     HISTORY_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
     history: _containers.RepeatedCompositeFieldContainer[UserContext.Interaction]
-    def __init__(self, history: _Optional[_Iterable[_Union[UserContext.Interaction, _Mapping]]] = ...) -> None: ...
+    features: _containers.ScalarMap[str, str]
+    def __init__(self, history: _Optional[_Iterable[_Union[UserContext.Interaction, _Mapping]]] = ..., features: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class TaskPrompt(_message.Message):
     __slots__ = ("task", "item_type", "subject")

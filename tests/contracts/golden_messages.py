@@ -32,6 +32,21 @@ UPSERTED = events.ItemUpserted(
     embedding=events.Embedding(float32_le=b"\x00\x00\x80\x3f\x00\x00\x00\xbf", model="test-vectors"),
 )  # fmt: skip
 
+_CONDITION = constraint.Condition
+FILTER = constraint.Filter(
+    must=[
+        _CONDITION(attribute="genres", equals=ATTRIBUTES["text"]),
+        _CONDITION(
+            attribute="year", range=_CONDITION.Range(greater_or_equal=ATTRIBUTES["whole"], less=ATTRIBUTES["real"])
+        ),
+    ],
+    should=[
+        _CONDITION(attribute="brand", one_of=_CONDITION.OneOf(values=[ATTRIBUTES["text"], ATTRIBUTES["yes"]])),
+        _CONDITION(attribute="old", exists=False),
+    ],
+    must_not=[_CONDITION(nested=constraint.Filter(must=[_CONDITION(attribute="seen", equals=ATTRIBUTES["yes"])]))],
+)
+
 CONVERSATION = pb.Conversation(
     messages=[
         pb.Message(role=pb.Message.ROLE_SYSTEM, contents=[pb.Content(text="Be brief.")]),
@@ -43,9 +58,14 @@ TASK = pb.TaskPrompt(task=pb.TaskPrompt.TASK_RETRIEVE, item_type="film", subject
 # The fields of a request around its prompt.
 AROUND: dict[str, Any] = {
     "model": "neo-demo",
-    "user": pb.UserContext(history=[pb.UserContext.Interaction(item=BOOK, time=TIME)]),
+    "user": pb.UserContext(history=[pb.UserContext.Interaction(item=BOOK, time=TIME)], features={"region": "at"}),
     "constraints": constraint.ConstraintSpec(
-        item_types=["film", "book"], allow_items=[FILM], deny_items=[BOOK], exclude_history=False
+        item_types=["film", "book"],
+        allow_items=[FILM],
+        deny_items=[BOOK],
+        exclude_history=False,
+        filter=FILTER,
+        named_filters=["kids", "new"],
     ),
     "options": pb.ResponseOptions(
         alternatives=3, include_sids=True, attributes=["year"], format=pb.ResponseOptions.FORMAT_ITEMS_ONLY
@@ -71,6 +91,13 @@ MESSAGES: dict[str, Message] = {
     "ItemEvent upserted": events.ItemEvent(item=FILM, event_time=TIME, upserted=UPSERTED),
     "ItemEvent deleted": events.ItemEvent(
         item=FILM, event_time=TIME, deleted=events.ItemDeleted(reason="sold out")
+    ),
+    "ItemAvailabilityChanged": events.ItemAvailabilityChanged(
+        item=FILM, event_time=TIME,
+        windows=[
+            events.ItemAvailabilityChanged.Window(start_time=TIME, end_time=TIME, regions=["at", "de"]),
+            events.ItemAvailabilityChanged.Window(),
+        ],
     ),
     "SidAssigned": events.SidAssigned(item=FILM, sid=SID, event_time=TIME, quantization_error=0.125, generation=8),
     "GenerateRequest conversation": pb.GenerateRequest(conversation=CONVERSATION, decoding=DECODING, **AROUND),
