@@ -13,17 +13,25 @@ from typing import Protocol
 
 from neo_runtime.errors import NeoError
 from neo_runtime.prompt.message import Prompt
+from neo_runtime.trie.predicate import Predicate
 from neo_runtime.types import ItemKey
 
 
 @dataclass(frozen=True, slots=True)
 class Constraints:
-    """Which items may be emitted. Empty `item_types`: every type; `allow` None: every item."""
+    """Which items may be emitted, all of it together. Empty `item_types`: every type; `allow` None: every item.
+
+    `named` filters are those that the configuration declares. `region` None: items whose availability windows name
+    regions are left out.
+    """
 
     item_types: tuple[str, ...] = ()
     allow: frozenset[ItemKey] | None = None
     deny: frozenset[ItemKey] = frozenset()
     exclude_history: bool = True
+    predicate: Predicate | None = None
+    named: tuple[str, ...] = ()
+    region: str | None = None
 
 
 class OutputFormat(Enum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from neo_runtime.catalog.item import MAX_ATTRIBUTES
@@ -16,14 +17,20 @@ from neo_runtime.engine.api import (
 )
 from neo_runtime.errors import FieldViolation, InvalidRequestError, NotFoundError
 from neo_runtime.prompt.message import Conversation, Part, Prompt, Role, Task, TaskPrompt, Turn
+from neo_runtime.serving.filters import read_filter
+from neo_runtime.trie.predicate import BAD_FILTER, Predicate
 from neo_runtime.types import ItemKey
-from neo_runtime.v1 import catalog_pb2
+from neo_runtime.v1 import catalog_pb2, constraint_pb2
 from neo_runtime.v1 import generation_service_pb2 as pb
 
 MAX_CONSTRAINT_ITEMS = 10_000
 MAX_HISTORY = 1_000
 MAX_PROMPT_CHARS, MAX_PROMPT_PARTS = 200_000, 10_000  # of all messages together
 MAX_ITEM_TYPES = 1_000
+MAX_NAMED_FILTERS = 64
+MAX_FEATURES, MAX_FEATURE_CHARS = 64, 1_000
+_FILTER_FIELDS = ("constraints.filter", "constraints.named_filters")
+REGION = "region"  # the feature that availability windows go by
 MAX_STOP_SEQUENCES, MAX_STOP_CHARS = 16, 1_000
 DEFAULT_RESULTS = 10
 
@@ -48,8 +55,10 @@ _FORMATS: dict[int, OutputFormat] = {
 class RequestReader:
     """Reads requests for one model; collects every violation before it refuses."""
 
-    def __init__(self, model: str, item_types: Collection[str], limits: EngineLimits) -> None:
-        self._model, self._types, self._limits = model, item_types, limits
+    def __init__(
+        self, model: str, item_types: Collection[str], limits: EngineLimits, named_filters: Collection[str] = ()
+    ) -> None:
+        self._model, self._types, self._limits, self._named_filters = model, item_types, limits, named_filters
         self._violations: list[FieldViolation] = []
 
     def generate(self, request: pb.GenerateRequest) -> GenerateWork:
@@ -76,13 +85,11 @@ class RequestReader:
     def _common(self, request: pb.GenerateRequest | pb.RankItemsRequest) -> tuple[Prompt, Constraints]:
         if request.model and request.model != self._model:
             raise NotFoundError("model", request.model, field="model")
-        constraints = self._constraints(request.constraints)
+        constraints = self._constraints(request.constraints, self._region(request.user))
         prompt = self._prompt(request)
         if isinstance(prompt, TaskPrompt) and prompt.task is not Task.UNDERSTAND and prompt.item_type in self._types:
             if not constraints.item_types:
-                constraints = Constraints(
-                    (prompt.item_type,), constraints.allow, constraints.deny, constraints.exclude_history
-                )
+                constraints = replace(constraints, item_types=(prompt.item_type,))
             elif prompt.item_type not in constraints.item_types:
                 self._wrong("constraints.item_types", f"leaves out {prompt.item_type!r}, which the task asks for")
         for index, ref in enumerate(request.constraints.allow_items[:MAX_CONSTRAINT_ITEMS]):
@@ -155,14 +162,35 @@ class RequestReader:
             self._key(entry.item, f"user.history[{i}].item") for i, entry in enumerate(user.history[:MAX_HISTORY])
         )
 
-    def _constraints(self, spec: Any) -> Constraints:
+    def _region(self, user: pb.UserContext) -> str | None:
+        self._most("user.features", len(user.features), MAX_FEATURES, " entries")
+        longest = max((len(text) for pair in user.features.items() for text in pair), default=0)
+        self._most("user.features", longest, MAX_FEATURE_CHARS, " characters")
+        return user.features.get(REGION) or None
+
+    def _constraints(self, spec: constraint_pb2.ConstraintSpec, region: str | None) -> Constraints:
         self._most("constraints.item_types", len(spec.item_types), MAX_ITEM_TYPES, " names")
         for index, name in enumerate(spec.item_types[:MAX_ITEM_TYPES]):
             self._known_type(f"constraints.item_types[{index}]", name)
         allow = self._keys(spec.allow_items, "constraints.allow_items")
         deny = self._keys(spec.deny_items, "constraints.deny_items")
         exclude = spec.exclude_history if spec.HasField("exclude_history") else True
-        return Constraints(tuple(dict.fromkeys(spec.item_types[:MAX_ITEM_TYPES])), allow or None, deny, exclude)
+        item_types = tuple(dict.fromkeys(spec.item_types[:MAX_ITEM_TYPES]))
+        predicate, named = self._predicate(spec), self._named(spec.named_filters)
+        return Constraints(item_types, allow or None, deny, exclude, predicate, named, region)
+
+    def _predicate(self, spec: constraint_pb2.ConstraintSpec) -> Predicate | None:
+        predicate, found = read_filter(spec.filter, "constraints.filter")
+        self._violations += found
+        return None if predicate == Predicate() else predicate
+
+    def _named(self, names: Sequence[str]) -> tuple[str, ...]:
+        self._most("constraints.named_filters", len(names), MAX_NAMED_FILTERS, " names")
+        known = ", ".join(sorted(self._named_filters)) or "none, since the configuration declares no filter"
+        for index, name in enumerate(names[:MAX_NAMED_FILTERS]):
+            field = f"constraints.named_filters[{index}]"
+            self._check(name in self._named_filters, field, f"{name!r} is not declared; known are {known}")
+        return tuple(dict.fromkeys(names[:MAX_NAMED_FILTERS]))
 
     def _keys(self, refs: Sequence[catalog_pb2.ItemRef], field: str) -> frozenset[ItemKey]:
         self._most(field, len(refs), MAX_CONSTRAINT_ITEMS, " items")
@@ -218,7 +246,8 @@ class RequestReader:
 
     def _refuse(self) -> None:
         if self._violations:
-            raise InvalidRequestError(self._violations)
+            filters_alone = all(violation.field.startswith(_FILTER_FIELDS) for violation in self._violations)
+            raise InvalidRequestError(self._violations, reason=BAD_FILTER if filters_alone else None)
 
 
 def _says(part: Part) -> bool:

@@ -89,6 +89,7 @@ class Predicate:
 
 
 Clause = Condition | Predicate
+STAND_IN = Condition("?", Exists(True))  # what a reader puts where it refused something, so that it is refused once
 
 
 def matches(predicate: Predicate, attributes: Mapping[str, Attribute]) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from neo_runtime.errors import FieldViolation
 from neo_runtime.trie.predicate import (
     MAX_DEPTH,
+    STAND_IN,
     Clause,
     Condition,
     Equals,
@@ -38,7 +39,7 @@ def from_json(value: object, path: str = "filter") -> Predicate:
     """The tree that parsed JSON or TOML describes. InvalidRequestError with every fault and its path."""
     reader = _Reader()
     predicate = reader.predicate(value, path, 1)
-    refuse(reader.faults or list(violations(predicate, path)))
+    refuse([*reader.faults, *violations(predicate, path)])
     return predicate
 
 
@@ -75,7 +76,7 @@ class _Reader:
     def predicate(self, value: object, path: str, depth: int) -> Predicate:
         if depth > MAX_DEPTH:
             self._wrong(path, f"is nested more than {MAX_DEPTH} deep")
-            return Predicate()
+            return Predicate((STAND_IN,))
         fields = self._fields(value, path, _LISTS)
         return Predicate(*(self._clauses(fields.get(name, []), f"{path}.{name}", depth) for name in _LISTS))
 
@@ -90,7 +91,7 @@ class _Reader:
         named = [name for name in _TESTS if name in fields]
         if len(named) != 1:
             self._wrong(path, f"must have one test of {', '.join(_TESTS)}, not {' and '.join(named) or 'none'}")
-            return Predicate()
+            return STAND_IN
         if named == ["nested"]:
             if "attribute" in fields:
                 self._wrong(f"{path}.attribute", "does not belong to a nested filter: its conditions name their own")
@@ -98,8 +99,10 @@ class _Reader:
         attribute = fields.get("attribute", "")
         if not isinstance(attribute, str) or not attribute:
             self._wrong(f"{path}.attribute", "must be the name of an attribute")
-            attribute = "?"
-        return Condition(attribute, self._test(named[0], fields[named[0]], f"{path}.{named[0]}"))
+            attribute = STAND_IN.attribute
+        before = len(self.faults)
+        test = self._test(named[0], fields[named[0]], f"{path}.{named[0]}")
+        return Condition(attribute, test if len(self.faults) == before else STAND_IN.test)
 
     def _test(self, name: str, value: object, path: str) -> Test:
         if name == "equals":
