@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="NEO_", extra="forbid", protected_namespaces=())
 
     catalog: Path = Field(Path(".neo/catalog"), description="Folder of the catalog")
+    snapshots: str = Field("", description="Folder or fsspec URL of the snapshots; empty: in the catalog's folder")
     model: Path = Field(DEMO_MODEL, description="Folder of the model; unset: the demo model")
     embedder: str = Field("", description="Embedder of the catalog worker; empty: the one that the model came with")
     durable: bool = Field(
@@ -34,6 +35,7 @@ class Settings(BaseSettings):
     listen: str = Field(
         DEFAULT_ADDRESS, description="Address that the generation worker listens on; port 0: a free one"
     )
+    instance: str = Field("", description="This worker's name, that a canary is drawn by; empty: a new one each start")
     device: str = Field("cpu", description="Device of the model, as torch names it")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Type of the model's weights")
     torch_threads: int = Field(0, ge=0, description="Threads of torch; 0: all cores but one")
@@ -41,6 +43,10 @@ class Settings(BaseSettings):
     max_beam_width: int = Field(512, ge=1, le=4_096, description="Widest beam and longest ranked list")
     max_output_tokens: int = Field(1_024, ge=1, description="Text tokens of one answer at most")
     max_items: int = Field(64, ge=1, description="Item spans of one answer at most")
+    filters: dict[str, dict[str, Any]] = Field(
+        {},
+        description="Filters by name, for requests to name, each as must, should and must_not in a filter's JSON form",
+    )
     max_running: int = Field(32, ge=1, description="Requests that take turns")
     max_queued: int = Field(256, ge=1, description="Requests that wait; further ones are refused")
     max_seconds: float = Field(120.0, gt=0, description="Longest time of one call")

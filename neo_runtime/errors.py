@@ -7,11 +7,13 @@ NeoError
 ├── NoEligibleItemError      the constraints leave nothing (unary calls)        FAILED_PRECONDITION
 ├── OverloadedError          no room now; try again later                       RESOURCE_EXHAUSTED
 ├── SlowClientError          the client does not read its stream                RESOURCE_EXHAUSTED
+├── ConflictError            somebody else changed it meanwhile; look again     ABORTED
 ├── DeadlineError            the answer took longer than the worker allows      DEADLINE_EXCEEDED
 ├── UnavailableError         draining or not loaded yet; try elsewhere          UNAVAILABLE
 ├── EventError               an item event that must not be applied             (dead letter)
 └── StartupError             a worker or command cannot start                   (exit code 1, one line)
     ├── CatalogError         the catalog's files are missing, broken or in use
+    │   └── SnapshotError    a snapshot is missing, damaged or does not fit          FAILED_PRECONDITION
     ├── MismatchError        model, codebooks and catalog do not belong together
     └── ModelError           the model folder is missing or incomplete
 """
@@ -87,6 +89,12 @@ class SlowClientError(NeoError):
     reason = "SLOW_CLIENT"
 
 
+class ConflictError(NeoError):
+    """What the caller looked at has changed since. Operator action: look again, then decide again."""
+
+    reason = "ALIASES_MOVED"
+
+
 class DeadlineError(NeoError):
     """The worker's own limit on one call passed."""
 
@@ -116,6 +124,12 @@ class CatalogError(StartupError):
     """The catalog's files are missing, damaged, of another version, or held by another writer."""
 
     reason = "CATALOG_UNUSABLE"
+
+
+class SnapshotError(CatalogError):
+    """A snapshot is missing, damaged, of another format, or still in use."""
+
+    reason = "SNAPSHOT_UNUSABLE"
 
 
 class MismatchError(StartupError):

@@ -26,6 +26,8 @@ class Pinned:
 
     view: TrieView
     sids: Mapping[ItemKey, int]
+    snapshot: str
+    """Resolved name of what the view's generation is counted in."""
 
 
 class CatalogReader:
@@ -53,7 +55,7 @@ class CatalogReader:
                     self._catch_up(txn)
                     records = {key: txn.item(key) for key in keys}
                     sids = {key: record.sid_key for key, record in records.items() if record and not record.deleted}
-                    return Pinned(self._view, sids)
+                    return Pinned(self._view, sids, self.snapshot)
             except FileNotFoundError as error:  # the writer replaced the base after we had read its name
                 if attempt == _OPEN_TRIES - 1:
                     raise CatalogError(

@@ -27,15 +27,18 @@ lmdb_verify: Any = _verify_module  # untyped; also reads the meta pages without 
 class Store:
     """One open environment. LMDB allows one per process and path: share this object, not the path."""
 
-    def __init__(self, path: Path, *, writable: bool, durable: bool = False) -> None:
-        """CatalogError where the folder is missing, damaged, or already has a writer."""
+    def __init__(self, path: Path, *, writable: bool, durable: bool = False, frozen: bool = False) -> None:
+        """CatalogError where the folder is missing, damaged, or already has a writer.
+
+        `frozen`: nobody writes there, so nothing is locked, and the folder may be read-only.
+        """
         self.path = path
         self._lock = _writer_lock(path) if writable else None
         _refuse_damage(path / "data.mdb", may_create=writable)
         try:
             self._env = lmdb.open(
                 str(path), map_size=MAP_SIZE, max_dbs=len(TABLES), max_readers=MAX_READERS, lib_version=0,
-                readonly=not writable, metasync=durable, sync=True, readahead=False,
+                readonly=not writable, metasync=durable, sync=True, readahead=False, lock=not frozen,
             )  # fmt: skip
             self._tables = {name: self._env.open_db(name.encode(), create=writable) for name in TABLES}
             self._env.reader_check()
@@ -57,12 +60,38 @@ class Store:
         with self._env.begin(write=True) as txn:
             yield Transaction(txn, self._tables)
 
+    def copy_to(self, folder: Path) -> None:
+        """One committed state as `data.mdb` of an empty folder, while writes go on.
+
+        As it lies, free pages too: measured twice as fast as a compacting copy. The read transaction inside is open
+        for the length of the copy, so the live file may grow by what is written meanwhile.
+        """
+        try:
+            self._env.copy(str(folder), compact=False)
+        except lmdb.Error as error:
+            raise CatalogError(f"catalog {self.path} cannot be copied to {folder} ({error})") from error
+
     def close(self) -> None:
         if hasattr(self, "_env"):
             self._env.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def audit(data: Path) -> list[str]:
+    """What is wrong with the pages of an LMDB file that nobody writes; about a second for 12 MB."""
+    return [str(problem) for problem in lmdb_verify.verify(str(data), subdir=False)]
+
+
+@contextmanager
+def no_writer(path: Path) -> Iterator[None]:
+    """Keep every writer out of a folder that is about to get another catalog. CatalogError where one is at work."""
+    lock = _writer_lock(path)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _writer_lock(path: Path) -> int:

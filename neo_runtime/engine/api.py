@@ -105,6 +105,7 @@ class Started:
     """The prompt is accepted; sent before the first token is computed."""
 
     generation: int
+    snapshot: str
     unknown_history: int
 
 
@@ -117,11 +118,12 @@ class TextChunk:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A closed span: the chosen tuple first, then the alternatives. All valid in `generation`."""
+    """A closed span: the chosen tuple first, then the alternatives. All valid in `generation` of `snapshot`."""
 
     index: int
     ranked: tuple[Ranked, ...]
     generation: int
+    snapshot: str
 
 
 class FinishReason(Enum):
@@ -149,6 +151,7 @@ class RankedList:
 
     ranked: tuple[Ranked, ...]
     generation: int
+    snapshot: str
     unknown_history: int
     usage: Usage
 

@@ -45,6 +45,7 @@ from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.prompt.message import Conversation
 from neo_runtime.prompt.render import PromptRenderer
 from neo_runtime.prompt.tasks import say
+from neo_runtime.snapshot.served import ServedCatalog
 from neo_runtime.trie import RestrictedView
 from neo_runtime.types import ItemKey
 
@@ -55,7 +56,7 @@ class Decoder:
     def __init__(
         self,
         model: NeoModel,
-        reader: CatalogReader,
+        reader: CatalogReader | ServedCatalog,
         limits: EngineLimits,
         normalization: Normalization = Normalization.LEVEL,
     ) -> None:
@@ -89,6 +90,7 @@ class _Request:
         self.context = Context(decoder.backbone)
         self.prompt_tokens = self.text_tokens = self.sid_tokens = 0
         self.prefill_time_s = 0.0
+        self.snapshot = ""  # what the newest restricted view was pinned in
         self._started_at = time.monotonic()
 
     def prepare(self, answer_tokens: int) -> _Prepared:
@@ -132,6 +134,7 @@ class _Request:
         if constraints.exclude_history:
             deny = deny.union(self.work.history)
         pinned = self.decoder.reader.pin({*deny, *(constraints.allow or ())})
+        self.snapshot = pinned.snapshot
         allow = None if constraints.allow is None else _held(constraints.allow, pinned)
         return pinned.view.restrict(constraints.item_types, allow, _held(deny, pinned))
 
@@ -156,7 +159,7 @@ class _Request:
         hidden = self.prefill([*prepared.tokens, self.decoder.model.vocabulary.span_open])
         ranked = yield from self.decoder.spans.search(self.context, hidden, view, work.max_results)
         self.sid_tokens = longest
-        yield RankedList(tuple(ranked), view.generation, prepared.unknown_history, self.usage())
+        yield RankedList(tuple(ranked), view.generation, self.snapshot, prepared.unknown_history, self.usage())
 
 
 class _Stream:
@@ -172,7 +175,7 @@ class _Stream:
     def events(self) -> Generator[EngineEvent | None, None, None]:
         request, decoding = self._request, self._work.decoding
         prepared = request.prepare(self._spare + 1)
-        yield Started(prepared.pinned.view.generation, prepared.unknown_history)
+        yield Started(prepared.pinned.view.generation, prepared.pinned.snapshot, prepared.unknown_history)
         hidden = request.prefill(prepared.tokens)
         vocabulary = self._decoder.model.vocabulary
         while True:
@@ -247,7 +250,7 @@ class _Stream:
         self._emitted.update(ItemKey(chosen.item_type, item_id) for item_id in chosen.item_ids)
         self._request.sid_tokens += len(chosen.codes) + 2
         self._spans += 1
-        return Span(self._spans - 1, ranked, view.generation)
+        return Span(self._spans - 1, ranked, view.generation, self._request.snapshot)
 
     def _finish(self, reason: FinishReason) -> Iterator[EngineEvent]:
         held = self._text.flush()

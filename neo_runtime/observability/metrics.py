@@ -13,3 +13,13 @@ ITEMS_EMITTED = Counter("neo_items_emitted", "Items named in answers.", ["item_t
 SERVED_GENERATION = Gauge("neo_trie_generation", "Newest catalog generation that a request was served from.")
 EVENTS_APPLIED = Counter("neo_events_applied", "Item events by what they did.", ["outcome"])
 CATALOG_GENERATION = Gauge("neo_catalog_generation", "Newest generation that this worker committed.")
+SERVED_SNAPSHOT = Gauge("neo_catalog_snapshot_info", "1 for the snapshot or live catalog that is served.", ["snapshot"])
+ALIAS_SEQUENCE = Gauge("neo_catalog_alias_sequence", "Newest move of the aliases that this worker serves.")
+SWAPS = Counter("neo_catalog_swaps", "Swaps of what is served, and refused ones.", ["result"])
+SWAP_SECONDS = Histogram(
+    "neo_catalog_swap_seconds", "The swap itself, after opening.", buckets=(1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.1, 1)
+)
+FILTER_SECONDS = Histogram(
+    "neo_filter_evaluation_seconds", "A predicate over all items of a base segment, once for each of both.",
+    buckets=(1e-4, 1e-3, 0.01, 0.1, 1, 10),
+)  # fmt: skip

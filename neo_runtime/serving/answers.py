@@ -19,13 +19,14 @@ class AnswerWriter:
         self,
         options: pb.ResponseOptions,
         codebooks: Mapping[str, str],
-        records: Callable[[Collection[ItemKey]], Mapping[ItemKey, ItemRecord]],
+        records: Callable[[Collection[ItemKey], str], Mapping[ItemKey, ItemRecord]],
     ) -> None:
         self._options, self._codebooks, self._records = options, codebooks, records
 
-    def ranked(self, rows: Sequence[Ranked]) -> list[pb.RankedItem]:
+    def ranked(self, rows: Sequence[Ranked], snapshot: str) -> list[pb.RankedItem]:
+        """Titles come from where the rows were decoded."""
         keys = [ItemKey(row.item_type, item_id) for row in rows for item_id in row.item_ids]
-        records = self._records(keys)
+        records = self._records(keys, snapshot)
         return [self._row(row, records) for row in rows]
 
     def _row(self, row: Ranked, records: Mapping[ItemKey, ItemRecord]) -> pb.RankedItem:

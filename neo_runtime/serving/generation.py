@@ -13,7 +13,6 @@ from typing import Any
 import grpc
 import structlog
 
-from neo_runtime.catalog.reader import CatalogReader
 from neo_runtime.engine.api import (
     Engine,
     Finished,
@@ -32,6 +31,8 @@ from neo_runtime.observability import metrics
 from neo_runtime.serving.answers import AnswerWriter, usage_message
 from neo_runtime.serving.outbox import Outbox
 from neo_runtime.serving.requests import RequestReader
+from neo_runtime.snapshot.follow import AliasFollower
+from neo_runtime.snapshot.served import ServedCatalog
 from neo_runtime.v1 import generation_service_pb2 as pb
 from neo_runtime.v1 import generation_service_pb2_grpc as rpc
 
@@ -49,9 +50,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class GenerationService(rpc.GenerationServiceServicer):
     """`max_seconds` bounds every call, whatever deadline the client set."""
 
-    def __init__(self, engine: Engine, model: NeoModel, reader: CatalogReader, *, max_seconds: float) -> None:
-        self._engine, self._model, self._reader, self._max_seconds = engine, model, reader, max_seconds
-        self.instance_id = uuid.uuid4().hex[:12]
+    def __init__(
+        self, engine: Engine, model: NeoModel, served: ServedCatalog, follower: AliasFollower, *, max_seconds: float
+    ) -> None:
+        self._engine, self._model, self._served, self._max_seconds = engine, model, served, max_seconds
+        self._follower = follower
         self.draining = False
         self._outboxes: set[Outbox] = set()
 
@@ -69,13 +72,14 @@ class GenerationService(rpc.GenerationServiceServicer):
         work = self._requests().rank(request)
         async with self._submitted(work) as outbox:
             result = await outbox.get()
-        assert isinstance(result, RankedList)
+            assert isinstance(result, RankedList)
+            results = self._answers(request.options).ranked(result.ranked, result.snapshot)
         self._count(result.ranked)
         return pb.RankItemsResponse(
             response_id=uuid.uuid4().hex,
             model=self._model.name,
-            catalog=self._catalog_state(result.generation),
-            results=self._answers(request.options).ranked(result.ranked),
+            catalog=self._catalog_state(result.snapshot, result.generation),
+            results=results,
             unknown_history_items=result.unknown_history,
             usage=usage_message(result.usage),
         )
@@ -105,7 +109,7 @@ class GenerationService(rpc.GenerationServiceServicer):
             start = pb.StreamStart(
                 response_id=uuid.uuid4().hex,
                 model=self._model.name,
-                catalog=self._catalog_state(event.generation),
+                catalog=self._catalog_state(event.snapshot, event.generation),
                 unknown_history_items=event.unknown_history,
             )
             return [pb.GenerateResponse(start=start)]
@@ -113,10 +117,9 @@ class GenerationService(rpc.GenerationServiceServicer):
             return [pb.GenerateResponse(text_delta=pb.TextDelta(text=event.text))]
         if isinstance(event, Span):
             self._count(event.ranked[:1])
-            rows = answers.ranked(event.ranked)
-            span = pb.ItemSpan(
-                index=event.index, item=rows[0], alternatives=rows[1:], catalog=self._catalog_state(event.generation)
-            )
+            rows = answers.ranked(event.ranked, event.snapshot)
+            catalog = self._catalog_state(event.snapshot, event.generation)
+            span = pb.ItemSpan(index=event.index, item=rows[0], alternatives=rows[1:], catalog=catalog)
             return [pb.GenerateResponse(item_span=span)]
         assert isinstance(event, Finished)
         finish = pb.Finish(reason=_FINISH[event.reason], stop_sequence=event.stop_sequence)
@@ -125,12 +128,13 @@ class GenerationService(rpc.GenerationServiceServicer):
     async def GetServingInfo(  # noqa: N802
         self, request: pb.GetServingInfoRequest, context: Context
     ) -> pb.GetServingInfoResponse:
-        state, limits = self._reader.state(), self._engine.limits
+        with self._served.hold() as source:
+            state, limits = source.reader.state(), self._engine.limits
         return pb.GetServingInfoResponse(
             runtime_version=version("neo-runtime"),
-            instance_id=self.instance_id,
+            instance_id=self._follower.instance,
             models=[self._model.name],
-            catalog=self._catalog_state(state.generation),
+            catalog=pb.CatalogState(snapshot=source.name, generation=state.generation),
             item_types=[
                 pb.GetServingInfoResponse.ItemTypeInfo(
                     item_type=name,
@@ -145,6 +149,8 @@ class GenerationService(rpc.GenerationServiceServicer):
             max_beam_width=limits.max_beam_width,
             max_context_tokens=limits.max_context_tokens,
             draining=self.draining,
+            alias_sequence=self._follower.sequence,
+            swap_failure=self._follower.failure,
         )
 
     def _requests(self) -> RequestReader:
@@ -153,31 +159,32 @@ class GenerationService(rpc.GenerationServiceServicer):
         return RequestReader(self._model.name, self._model.codebooks, self._engine.limits)
 
     def _answers(self, options: pb.ResponseOptions) -> AnswerWriter:
-        return AnswerWriter(options, self._model.fingerprints, self._reader.items)
+        return AnswerWriter(options, self._model.fingerprints, self._served.items)
 
     @asynccontextmanager
     async def _submitted(self, work: GenerateWork | RankWork) -> AsyncIterator[Outbox]:
         """The request runs as long as this block: cancelled, timed out or failed, the engine forgets it."""
-        outbox = Outbox()
-        number = self._engine.submit(work, outbox.put)
-        self._outboxes.add(outbox)
-        # Not asyncio.timeout: gRPC never ends a call whose task is cancelled while it writes, and the client hangs.
-        limit = asyncio.get_running_loop().call_later(self._max_seconds, self._expire, number, outbox)
-        try:
-            yield outbox
-        finally:
-            limit.cancel()
-            self._outboxes.discard(outbox)
-            self._engine.cancel(number)
+        with self._served.hold():  # what a span is decoded on stays open until its titles are read
+            outbox = Outbox()
+            number = self._engine.submit(work, outbox.put)
+            self._outboxes.add(outbox)
+            # Not asyncio.timeout: gRPC never ends a call whose task is cancelled while it writes, and the client hangs.
+            limit = asyncio.get_running_loop().call_later(self._max_seconds, self._expire, number, outbox)
+            try:
+                yield outbox
+            finally:
+                limit.cancel()
+                self._outboxes.discard(outbox)
+                self._engine.cancel(number)
 
     def _expire(self, number: int, outbox: Outbox) -> None:
         """Stop decoding also where the client does not read and the call cannot end yet."""
         self._engine.cancel(number)
         outbox.fail(DeadlineError(f"the answer took longer than this worker's {self._max_seconds:g} s"))
 
-    def _catalog_state(self, generation: int) -> pb.CatalogState:
+    def _catalog_state(self, snapshot: str, generation: int) -> pb.CatalogState:
         metrics.SERVED_GENERATION.set(generation)
-        return pb.CatalogState(snapshot=self._reader.snapshot, generation=generation)
+        return pb.CatalogState(snapshot=snapshot, generation=generation)
 
     def _count(self, ranked: tuple[Ranked, ...]) -> None:
         for row in ranked:

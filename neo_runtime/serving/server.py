@@ -10,13 +10,14 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from neo_runtime.catalog.reader import CatalogReader
 from neo_runtime.engine.api import Engine
 from neo_runtime.errors import StartupError
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.serving.admin import CatalogAdminService
 from neo_runtime.serving.generation import GenerationService
 from neo_runtime.serving.interceptor import ErrorInterceptor
+from neo_runtime.snapshot.follow import AliasFollower
+from neo_runtime.snapshot.served import ServedCatalog
 from neo_runtime.v1 import (
     catalog_admin_service_pb2,
     catalog_admin_service_pb2_grpc,
@@ -43,7 +44,8 @@ OPTIONS = (
 async def serve(
     engine: Engine,
     model: NeoModel,
-    reader: CatalogReader,
+    served: ServedCatalog,
+    follower: AliasFollower,
     *,
     listen: str,
     max_seconds: float,
@@ -56,9 +58,9 @@ async def serve(
     StartupError where the address is taken or cannot be used.
     """
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
-    generation = GenerationService(engine, model, reader, max_seconds=max_seconds)
+    generation = GenerationService(engine, model, served, follower, max_seconds=max_seconds)
     generation_service_pb2_grpc.add_GenerationServiceServicer_to_server(generation, server)
-    admin = CatalogAdminService(reader, dict(model.codebooks))
+    admin = CatalogAdminService(served, dict(model.codebooks), follower.snapshots)
     catalog_admin_service_pb2_grpc.add_CatalogAdminServiceServicer_to_server(admin, server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)

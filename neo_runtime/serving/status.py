@@ -9,6 +9,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from neo_runtime.errors import (
+    ConflictError,
     DeadlineError,
     InvalidRequestError,
     NeoError,
@@ -17,6 +18,7 @@ from neo_runtime.errors import (
     OverloadedError,
     PromptTooLongError,
     SlowClientError,
+    SnapshotError,
     UnavailableError,
 )
 
@@ -34,6 +36,8 @@ _CODES: tuple[tuple[type[NeoError], grpc.StatusCode], ...] = (
     (SlowClientError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (DeadlineError, grpc.StatusCode.DEADLINE_EXCEEDED),
     (UnavailableError, grpc.StatusCode.UNAVAILABLE),
+    (ConflictError, grpc.StatusCode.ABORTED),
+    (SnapshotError, grpc.StatusCode.FAILED_PRECONDITION),
     (NeoError, grpc.StatusCode.INTERNAL),
 )
 

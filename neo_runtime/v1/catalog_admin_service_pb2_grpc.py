@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class CatalogAdminServiceStub:
-    """The control plane, as far as reading goes; snapshots join it later.
+    """The control plane: what the catalog holds, its snapshots, and which of them is served. Taking, verifying, pruning
+    and restoring them is work of the machine that has the files: `neo snapshot`.
     """
 
     def __init__(self, channel):
@@ -45,10 +46,31 @@ class CatalogAdminServiceStub:
                 request_serializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.GetItemRequest.SerializeToString,
                 response_deserializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.GetItemResponse.FromString,
                 _registered_method=True)
+        self.ListSnapshots = channel.unary_unary(
+                '/neo_runtime.v1.CatalogAdminService/ListSnapshots',
+                request_serializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.ListSnapshotsRequest.SerializeToString,
+                response_deserializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.ListSnapshotsResponse.FromString,
+                _registered_method=True)
+        self.GetSnapshot = channel.unary_unary(
+                '/neo_runtime.v1.CatalogAdminService/GetSnapshot',
+                request_serializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.GetSnapshotRequest.SerializeToString,
+                response_deserializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.GetSnapshotResponse.FromString,
+                _registered_method=True)
+        self.PromoteSnapshot = channel.unary_unary(
+                '/neo_runtime.v1.CatalogAdminService/PromoteSnapshot',
+                request_serializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.PromoteSnapshotRequest.SerializeToString,
+                response_deserializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.PromoteSnapshotResponse.FromString,
+                _registered_method=True)
+        self.RollbackCatalog = channel.unary_unary(
+                '/neo_runtime.v1.CatalogAdminService/RollbackCatalog',
+                request_serializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.RollbackCatalogRequest.SerializeToString,
+                response_deserializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.RollbackCatalogResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogAdminServiceServicer:
-    """The control plane, as far as reading goes; snapshots join it later.
+    """The control plane: what the catalog holds, its snapshots, and which of them is served. Taking, verifying, pruning
+    and restoring them is work of the machine that has the files: `neo snapshot`.
     """
 
     def GetCatalog(self, request, context):
@@ -60,6 +82,34 @@ class CatalogAdminServiceServicer:
 
     def GetItem(self, request, context):
         """One item as the catalog holds it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSnapshots(self, request, context):
+        """Newest first, with the aliases.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSnapshot(self, request, context):
+        """By name or alias.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteSnapshot(self, request, context):
+        """Moves an alias, atomically; `live` for all workers that share the snapshots, this one among them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackCatalog(self, request, context):
+        """Back to what was served before, and stays there until something is promoted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +128,26 @@ def add_CatalogAdminServiceServicer_to_server(servicer, server):
                     request_deserializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.GetItemRequest.FromString,
                     response_serializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.GetItemResponse.SerializeToString,
             ),
+            'ListSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSnapshots,
+                    request_deserializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.ListSnapshotsRequest.FromString,
+                    response_serializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.ListSnapshotsResponse.SerializeToString,
+            ),
+            'GetSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSnapshot,
+                    request_deserializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.GetSnapshotRequest.FromString,
+                    response_serializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.GetSnapshotResponse.SerializeToString,
+            ),
+            'PromoteSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteSnapshot,
+                    request_deserializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.PromoteSnapshotRequest.FromString,
+                    response_serializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.PromoteSnapshotResponse.SerializeToString,
+            ),
+            'RollbackCatalog': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackCatalog,
+                    request_deserializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.RollbackCatalogRequest.FromString,
+                    response_serializer=neo__runtime_dot_v1_dot_catalog__admin__service__pb2.RollbackCatalogResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'neo_runtime.v1.CatalogAdminService', rpc_method_handlers)
@@ -87,7 +157,8 @@ def add_CatalogAdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CatalogAdminService:
-    """The control plane, as far as reading goes; snapshots join it later.
+    """The control plane: what the catalog holds, its snapshots, and which of them is served. Taking, verifying, pruning
+    and restoring them is work of the machine that has the files: `neo snapshot`.
     """
 
     @staticmethod
@@ -134,6 +205,114 @@ class CatalogAdminService:
             '/neo_runtime.v1.CatalogAdminService/GetItem',
             neo__runtime_dot_v1_dot_catalog__admin__service__pb2.GetItemRequest.SerializeToString,
             neo__runtime_dot_v1_dot_catalog__admin__service__pb2.GetItemResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neo_runtime.v1.CatalogAdminService/ListSnapshots',
+            neo__runtime_dot_v1_dot_catalog__admin__service__pb2.ListSnapshotsRequest.SerializeToString,
+            neo__runtime_dot_v1_dot_catalog__admin__service__pb2.ListSnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neo_runtime.v1.CatalogAdminService/GetSnapshot',
+            neo__runtime_dot_v1_dot_catalog__admin__service__pb2.GetSnapshotRequest.SerializeToString,
+            neo__runtime_dot_v1_dot_catalog__admin__service__pb2.GetSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neo_runtime.v1.CatalogAdminService/PromoteSnapshot',
+            neo__runtime_dot_v1_dot_catalog__admin__service__pb2.PromoteSnapshotRequest.SerializeToString,
+            neo__runtime_dot_v1_dot_catalog__admin__service__pb2.PromoteSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackCatalog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neo_runtime.v1.CatalogAdminService/RollbackCatalog',
+            neo__runtime_dot_v1_dot_catalog__admin__service__pb2.RollbackCatalogRequest.SerializeToString,
+            neo__runtime_dot_v1_dot_catalog__admin__service__pb2.RollbackCatalogResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -305,7 +305,7 @@ class GetServingInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServingInfoResponse(_message.Message):
-    __slots__ = ("runtime_version", "instance_id", "models", "catalog", "item_types", "running_requests", "queued_requests", "max_beam_width", "max_context_tokens", "draining")
+    __slots__ = ("runtime_version", "instance_id", "models", "catalog", "item_types", "running_requests", "queued_requests", "max_beam_width", "max_context_tokens", "draining", "alias_sequence", "swap_failure")
     class ItemTypeInfo(_message.Message):
         __slots__ = ("item_type", "codebook", "level_sizes", "items")
         ITEM_TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -327,6 +327,8 @@ class GetServingInfoResponse(_message.Message):
     MAX_BEAM_WIDTH_FIELD_NUMBER: _ClassVar[int]
     MAX_CONTEXT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    ALIAS_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    SWAP_FAILURE_FIELD_NUMBER: _ClassVar[int]
     runtime_version: str
     instance_id: str
     models: _containers.RepeatedScalarFieldContainer[str]
@@ -337,4 +339,6 @@ class GetServingInfoResponse(_message.Message):
     max_beam_width: int
     max_context_tokens: int
     draining: bool
-    def __init__(self, runtime_version: _Optional[str] = ..., instance_id: _Optional[str] = ..., models: _Optional[_Iterable[str]] = ..., catalog: _Optional[_Union[CatalogState, _Mapping]] = ..., item_types: _Optional[_Iterable[_Union[GetServingInfoResponse.ItemTypeInfo, _Mapping]]] = ..., running_requests: _Optional[int] = ..., queued_requests: _Optional[int] = ..., max_beam_width: _Optional[int] = ..., max_context_tokens: _Optional[int] = ..., draining: _Optional[bool] = ...) -> None: ...
+    alias_sequence: int
+    swap_failure: str
+    def __init__(self, runtime_version: _Optional[str] = ..., instance_id: _Optional[str] = ..., models: _Optional[_Iterable[str]] = ..., catalog: _Optional[_Union[CatalogState, _Mapping]] = ..., item_types: _Optional[_Iterable[_Union[GetServingInfoResponse.ItemTypeInfo, _Mapping]]] = ..., running_requests: _Optional[int] = ..., queued_requests: _Optional[int] = ..., max_beam_width: _Optional[int] = ..., max_context_tokens: _Optional[int] = ..., draining: _Optional[bool] = ..., alias_sequence: _Optional[int] = ..., swap_failure: _Optional[str] = ...) -> None: ...

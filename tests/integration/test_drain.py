@@ -49,7 +49,8 @@ class Worker:
         async def stop() -> None:
             await asyncio.to_thread(self._stop.wait)
 
-        await serve(self.engine, model, self.catalog.reader, stop=stop, ready=ready, **self._settings)  # type: ignore[arg-type]
+        served, follower = running.served(self.catalog.reader), running.follower(self.catalog.store.path)
+        await serve(self.engine, model, served, follower, stop=stop, ready=ready, **self._settings)  # type: ignore[arg-type]
 
     def stop(self) -> float:
         """Seconds until it is gone."""

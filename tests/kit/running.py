@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from neo_runtime.catalog.reader import CatalogReader
 from neo_runtime.engine import ask
@@ -12,6 +13,11 @@ from neo_runtime.engine.local import LocalEngine
 from neo_runtime.engine.request import Decoder
 from neo_runtime.engine.span import Normalization
 from neo_runtime.model.checkpoint import NeoModel
+from neo_runtime.snapshot.aliases import EVENTS
+from neo_runtime.snapshot.follow import AliasFollower
+from neo_runtime.snapshot.served import ServedCatalog, Source
+from neo_runtime.snapshot.snapshots import Snapshots
+from neo_runtime.snapshot.store import LocalStore
 
 LIMITS = EngineLimits(max_context_tokens=256, max_beam_width=512, max_output_tokens=128, max_items=16)
 
@@ -25,6 +31,16 @@ def engine(
         yield running
     finally:
         running.stop()
+
+
+def served(reader: CatalogReader) -> ServedCatalog:
+    """An open reader as what a worker serves."""
+    return ServedCatalog(Source(EVENTS, reader.snapshot, reader, (reader.store.path / "data.mdb").stat().st_ino))
+
+
+def follower(catalog: Path) -> AliasFollower:
+    """One that is not started: it stays with what is served."""
+    return AliasFollower(Snapshots(LocalStore(catalog / "snapshots")), catalog, {}, "test")
 
 
 def answer(running: LocalEngine, work: GenerateWork | RankWork) -> list[EngineEvent]:

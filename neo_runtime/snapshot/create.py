@@ -1,0 +1,141 @@
+"""Take a snapshot: copy one committed state while writes go on, place it whole.
+
+The order is the guarantee; a crash before the last step leaves no snapshot, and its folder goes with the next one.
+1. copy the segments that the catalog names now, then `data.mdb` as of one commit
+2. read from that copy what it needs; where the writer compacted in between, copy again
+3. checksums, manifest, fsync
+4. place the folder
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from neo_runtime.catalog.catalog import open_reader
+from neo_runtime.catalog.records import Base
+from neo_runtime.catalog.store import Store
+from neo_runtime.errors import CatalogError, SnapshotError
+from neo_runtime.snapshot.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    Counts,
+    FileEntry,
+    Manifest,
+    Offset,
+    check_name,
+    default_name,
+)
+from neo_runtime.snapshot.store import Progress, SnapshotStore, staged_folder
+from neo_runtime.trie.segment import sync_folder
+
+COPIED_FOLDERS = ("codebooks", "embedder")
+_TRIES = 5
+_CHUNK = 8 << 20
+
+
+def create_snapshot(
+    catalog: Path, store: SnapshotStore, *, name: str = "", labels: Mapping[str, str] | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Manifest:  # fmt: skip
+    """From any process that can read the catalog, also beside its writer. `name` empty: time and generation."""
+    if name and store.manifest(check_name(name)) is not None:
+        raise SnapshotError(f"there already is a snapshot {name}; give the new one another --name")
+    reader, _ = open_reader(catalog)
+    with closing(reader.store), staged_folder(store.staging(catalog)) as staged:
+        _copy(reader.store, staged)
+        files = _finished_files(staged, progress)
+        manifest = _describe(staged, files, name, labels or {})
+        _write_durably(staged / MANIFEST, manifest.encode())
+        sync_folder(staged)
+        store.place(staged, manifest.name, progress)
+    return manifest
+
+
+def _copy(source: Store, staged: Path) -> None:
+    for folder in COPIED_FOLDERS:
+        if (source.path / folder).is_dir():
+            shutil.copytree(source.path / folder, staged / folder, copy_function=shutil.copyfile)
+    for _ in range(_TRIES):
+        (staged / "data.mdb").unlink(missing_ok=True)
+        shutil.rmtree(staged / "segments", ignore_errors=True)
+        (staged / "segments").mkdir()
+        try:
+            _copy_segments(_base(source), source.path, staged)
+            source.copy_to(staged)
+            with closing(Store(staged, writable=False, frozen=True)) as copied:
+                base = _base(copied)
+            _copy_segments(base, source.path, staged)
+        except FileNotFoundError:  # the writer compacted while we copied
+            continue
+        for path in (staged / "segments").iterdir():
+            if not base or path.name not in base.files.values():
+                path.unlink()
+        return
+    raise CatalogError(f"the segments of {source.path} change or are missing; restore the catalog, or load it again")
+
+
+def _base(store: Store) -> Base | None:
+    with store.read() as txn:
+        return txn.base()
+
+
+def _copy_segments(base: Base | None, source: Path, staged: Path) -> None:
+    """Copied, not linked: what damages the live catalog's files must not reach its snapshots."""
+    for file in base.files.values() if base else ():
+        if not (staged / "segments" / file).exists():
+            shutil.copyfile(source / "segments" / file, staged / "segments" / file)
+
+
+def _finished_files(staged: Path, progress: Progress) -> dict[str, FileEntry]:
+    """Every file on disk, read-only, with its checksum."""
+    paths = sorted(path for path in staged.rglob("*") if path.is_file())
+    total, done, entries = sum(path.stat().st_size for path in paths), 0, {}
+    for path in paths:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            digest = hashlib.sha256()
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                progress(done := done + len(chunk), total)
+        path.chmod(0o444)
+        entries[path.relative_to(staged).as_posix()] = FileEntry(path.stat().st_size, digest.hexdigest())
+    for folder in (path for path in staged.rglob("*") if path.is_dir()):
+        sync_folder(folder)
+    return entries
+
+
+def _describe(staged: Path, files: dict[str, FileEntry], name: str, labels: Mapping[str, str]) -> Manifest:
+    """From the copy itself: what it says is what it holds."""
+    now = datetime.now(UTC)
+    with closing(Store(staged, writable=False, frozen=True)) as store, store.read() as txn:
+        about, state, offsets = txn.description(), txn.state(), txn.offsets()
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        name=name or default_name(now, state.generation),
+        catalog=about.name,
+        catalog_id=about.catalog_id,
+        schema_version=about.schema_version,
+        generation=state.generation,
+        create_time=now.isoformat(timespec="seconds"),
+        commit_time_us=state.commit_time_us,
+        counts={kind: Counts(stats.items, stats.sids, stats.colliding) for kind, stats in sorted(state.stats.items())},
+        codebooks=about.codebooks,
+        offsets=[Offset(topic, partition, number) for (topic, partition), number in sorted(offsets.items())],
+        files=files,
+        runtime_version=version("neo-runtime"),
+        labels=dict(labels),
+    )
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

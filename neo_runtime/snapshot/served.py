@@ -1,0 +1,113 @@
+"""What a worker answers from: the live catalog, or a snapshot, and the swap between them under running answers.
+
+Looks like a CatalogReader to the engine. A swap moves a pointer; the reader before it stays open until every answer
+that began before the swap has ended, since its spans are resolved by the reader that they were decoded on.
+Thread-safe; holds no transaction.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from neo_runtime.catalog.item import ItemRecord
+from neo_runtime.catalog.reader import CatalogReader, Pinned
+from neo_runtime.snapshot.aliases import Target
+from neo_runtime.types import ItemKey
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A reader, the alias target that it serves, and the name that responses carry."""
+
+    target: Target
+    name: str
+    reader: CatalogReader
+    file: int
+    """Inode of `data.mdb`, to see when a restored catalog takes the place of the live one."""
+
+    @property
+    def is_replaced(self) -> bool:
+        path = self.reader.store.path / "data.mdb"
+        return path.exists() and path.stat().st_ino != self.file
+
+
+class ServedCatalog:
+    """Begins with `source`, owns every source that it is given, and closes it when nobody can need it any more."""
+
+    def __init__(self, source: Source) -> None:
+        self._lock = threading.Lock()
+        self._current = source
+        self._epoch = 0
+        self._holders: Counter[int] = Counter()
+        self._retired: list[tuple[int, Source]] = []
+
+    @property
+    def source(self) -> Source:
+        """What the next answer is made from. To use its reader, `hold` it."""
+        return self._current
+
+    @contextmanager
+    def hold(self) -> Iterator[Source]:
+        """For the length of an answer: whatever is served meanwhile stays open. Yields what is served now."""
+        with self._lock:
+            epoch, source = self._epoch, self._current
+            self._holders[epoch] += 1
+        try:
+            yield source
+        finally:
+            self._release(epoch)
+
+    def pin(self, keys: Collection[ItemKey]) -> Pinned:
+        """As a CatalogReader does, with the name of what is served."""
+        with self.hold() as source:
+            return replace(source.reader.pin(keys), snapshot=source.name)
+
+    def items(self, keys: Collection[ItemKey], snapshot: str) -> Mapping[ItemKey, ItemRecord]:
+        """Records as of the source that a held answer was decoded on."""
+        with self._lock:
+            sources = [self._current, *(source for _, source in reversed(self._retired))]
+        return next(source for source in sources if source.name == snapshot).reader.items(keys)
+
+    def swap(self, source: Source) -> None:
+        """Serve `source` from now on."""
+        with self._lock:
+            self._replace(source)
+        self._close_unheld()
+
+    def swap_back(self, target: Target) -> bool:
+        """Serve what answers still hold from before: LMDB opens a file once in a process. False: nobody holds it."""
+        with self._lock:
+            source = next((s for _, s in self._retired if s.target == target and not s.is_replaced), None)
+            if source is not None:
+                self._replace(source)
+        return source is not None
+
+    def _replace(self, source: Source) -> None:
+        assert source is not self._current
+        self._retired = [(epoch, old) for epoch, old in self._retired if old is not source]
+        self._retired.append((self._epoch, self._current))
+        self._current, self._epoch = source, self._epoch + 1
+
+    def close(self) -> None:
+        """When no answer runs any more."""
+        for source in (self._current, *(source for _, source in self._retired)):
+            source.reader.store.close()
+
+    def _release(self, epoch: int) -> None:
+        with self._lock:
+            self._holders[epoch] -= 1
+            if not self._holders[epoch]:
+                del self._holders[epoch]
+        self._close_unheld()
+
+    def _close_unheld(self) -> None:
+        with self._lock:
+            oldest = min(self._holders, default=self._epoch)
+            unheld = [source for epoch, source in self._retired if epoch < oldest]
+            self._retired = [(epoch, source) for epoch, source in self._retired if epoch >= oldest]
+        for source in unheld:
+            source.reader.store.close()
