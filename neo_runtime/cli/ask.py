@@ -9,8 +9,10 @@ import typer
 from rich.markup import escape
 
 from neo_runtime.cli import show
+from neo_runtime.cli.where import parse_filter, parse_where, together
 from neo_runtime.client import Finish, ItemSpan, NeoClient, Start, Text, generate_request, rank_request
 from neo_runtime.config import DEFAULT_ADDRESS, Settings
+from neo_runtime.trie.predicate import Clause, Predicate
 from neo_runtime.types import ItemKey
 
 Address = Annotated[
@@ -22,6 +24,19 @@ History = Annotated[
 ]
 Deny = Annotated[list[ItemKey], typer.Option(parser=ItemKey.parse, metavar="TYPE/ID", help="Never this item.")]
 Allow = Annotated[list[ItemKey], typer.Option(parser=ItemKey.parse, metavar="TYPE/ID", help="Only these items.")]
+Where = Annotated[
+    list[Clause],
+    typer.Option(
+        parser=parse_where,
+        metavar="CONDITION",
+        help="Only items that match: year>=1990, year<2000, genres=war,crime, title!=Dune. Several: all of them.",
+    ),
+]
+Tree = Annotated[
+    Predicate | None, typer.Option("--filter", parser=parse_filter, metavar="JSON", help="A whole filter tree.")
+]
+Named = Annotated[list[str], typer.Option(metavar="NAME", help="A filter that the worker's configuration declares.")]
+Region = Annotated[str, typer.Option(help="Where the user is; none: items limited to regions are left out.")]
 
 
 class OutputFormat(StrEnum):
@@ -39,6 +54,10 @@ def rank(
     limit: Annotated[int, typer.Option("--limit", "-n", help="Length of the list.")] = 10,
     allow: Allow = [],  # noqa: B006
     deny: Deny = [],  # noqa: B006
+    where: Where = [],  # noqa: B006
+    tree: Tree = None,
+    named: Named = [],  # noqa: B006
+    region: Region = "",
     address: Address = "",
     json: AsJson = False,
 ) -> None:
@@ -46,12 +65,14 @@ def rank(
 
     neo rank film --history film/alien-1979 --history book/dune-1965
     neo rank book "detective murder mystery" -n 5 --json
+    neo rank film --where "year>=1990" --where "genres=war,crime"
     """
     with NeoClient(address or Settings().address) as client:
         answer = client.rank(
             rank_request(
                 item_type, prompt=query, task="retrieve" if query else "recommend", history=history, limit=limit,
-                allow=allow, deny=deny, attributes=["year"], include_sids=json,
+                allow=allow, deny=deny, where=together(where, tree), named_filters=named, region=region,
+                attributes=["year"], include_sids=json,
             )
         )  # fmt: skip
     if json:
@@ -70,6 +91,10 @@ def generate(
     ] = "",
     history: History = [],  # noqa: B006
     deny: Deny = [],  # noqa: B006
+    where: Where = [],  # noqa: B006
+    tree: Tree = None,
+    named: Named = [],  # noqa: B006
+    region: Region = "",
     output: Annotated[OutputFormat, typer.Option(help="What the answer may hold.")] = OutputFormat.mixed,
     temperature: Annotated[float, typer.Option(help="0: the likeliest words.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Makes a temperature above 0 repeatable.")] = None,
@@ -87,8 +112,8 @@ def generate(
     subject = [ItemKey.parse(describe)] if describe else prompt
     request = generate_request(
         subject, task="understand" if describe else "explain" if item_type else None, item_type=item_type,
-        history=history, deny=deny, output=output.value, temperature=temperature, seed=seed,
-        max_output_tokens=max_tokens,
+        history=history, deny=deny, where=together(where, tree), named_filters=named, region=region,
+        output=output.value, temperature=temperature, seed=seed, max_output_tokens=max_tokens,
     )  # fmt: skip
     with NeoClient(address or Settings().address) as client:
         if json:

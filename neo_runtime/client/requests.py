@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from neo_runtime.client.filters import Where, filter_message
 from neo_runtime.types import ItemKey
 from neo_runtime.v1 import catalog_pb2, constraint_pb2
 from neo_runtime.v1 import generation_service_pb2 as pb
@@ -40,18 +41,26 @@ def conversation(prompt: Prompt) -> pb.Conversation:
     return pb.Conversation(messages=[pb.Message(role=pb.Message.ROLE_USER, contents=contents(prompt))])
 
 
-def user(history: Iterable[ItemKey]) -> pb.UserContext:
-    return pb.UserContext(history=[pb.UserContext.Interaction(item=item_ref(key)) for key in history])
+def user(history: Iterable[ItemKey], region: str) -> pb.UserContext:
+    interactions = [pb.UserContext.Interaction(item=item_ref(key)) for key in history]
+    return pb.UserContext(history=interactions, features={"region": region} if region else {})
 
 
 def constraints(
-    item_types: Iterable[str], allow: Iterable[ItemKey], deny: Iterable[ItemKey], exclude_history: bool | None
+    item_types: Iterable[str],
+    allow: Iterable[ItemKey],
+    deny: Iterable[ItemKey],
+    exclude_history: bool | None,
+    where: Where | None,
+    named_filters: Iterable[str],
 ) -> constraint_pb2.ConstraintSpec:
     return constraint_pb2.ConstraintSpec(
         item_types=list(item_types),
         allow_items=[item_ref(key) for key in allow],
         deny_items=[item_ref(key) for key in deny],
         exclude_history=exclude_history,
+        filter=filter_message(where),
+        named_filters=list(named_filters),
     )
 
 

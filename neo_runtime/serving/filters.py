@@ -42,8 +42,7 @@ class _FilterReader:
     def predicate(self, message: pb.Filter, path: str, depth: int) -> Predicate:
         lists = {"must": message.must, "should": message.should, "must_not": message.must_not}
         self._conditions += sum(map(len, lists.values()))
-        if depth > MAX_DEPTH:
-            self._wrong(path, f"is nested more than {MAX_DEPTH} deep")
+        if depth > MAX_DEPTH:  # which `violations` tells
             return Predicate((STAND_IN,))
         if self._conditions > MAX_CONDITIONS:
             self._wrong(path, f"brings the filter over its limit of {MAX_CONDITIONS} conditions")

@@ -8,10 +8,11 @@ values stand by themselves, `oneOf` is a plain list. Nothing unknown is skipped.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from neo_runtime.errors import FieldViolation
+from neo_runtime.errors import FieldViolation, InvalidRequestError, StartupError
 from neo_runtime.trie.predicate import (
     MAX_DEPTH,
     STAND_IN,
@@ -31,6 +32,8 @@ from neo_runtime.trie.predicate import (
 
 _SPELLING = {"mustNot": "must_not", "oneOf": "one_of", "greaterOrEqual": "greater_or_equal"}
 _JSON_NAMES = {name: spelling for spelling, name in _SPELLING.items()}
+_NAME = re.compile(r"[\w.-]{1,64}")
+MAX_DECLARED = 256  # one bitmap over the whole catalog each
 _LISTS = ("must", "should", "must_not")
 _TESTS = ("equals", "one_of", "range", "exists", "nested")
 
@@ -41,6 +44,21 @@ def from_json(value: object, path: str = "filter") -> Predicate:
     predicate = reader.predicate(value, path, 1)
     refuse([*reader.faults, *violations(predicate, path)])
     return predicate
+
+
+def declared(filters: Mapping[str, object]) -> dict[str, Predicate]:
+    """The filters of the configuration. StartupError where one is wrong: what a request names must hold exactly."""
+    if len(filters) > MAX_DECLARED:
+        raise StartupError(f"setting filters: declares {len(filters)}, over the limit of {MAX_DECLARED}; remove some")
+    found = {}
+    for name, value in filters.items():
+        if not _NAME.fullmatch(name):
+            raise StartupError(f"setting filters: {name!r} is no name; take up to 64 letters, digits, '_', '-', '.'")
+        try:
+            found[name] = from_json(value, f"filters.{name}")
+        except InvalidRequestError as error:
+            raise StartupError(f"setting {error}; correct the filter, then start again") from error
+    return found
 
 
 def to_json(predicate: Predicate) -> dict[str, Any]:
@@ -74,8 +92,7 @@ class _Reader:
         self.faults: list[FieldViolation] = []
 
     def predicate(self, value: object, path: str, depth: int) -> Predicate:
-        if depth > MAX_DEPTH:
-            self._wrong(path, f"is nested more than {MAX_DEPTH} deep")
+        if depth > MAX_DEPTH:  # which `violations` tells
             return Predicate((STAND_IN,))
         fields = self._fields(value, path, _LISTS)
         return Predicate(*(self._clauses(fields.get(name, []), f"{path}.{name}", depth) for name in _LISTS))

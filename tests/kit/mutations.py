@@ -86,15 +86,23 @@ _SCALARS: dict[int, Callable[[], st.SearchStrategy[Any]]] = {
 
 
 def messages(kind: type[M]) -> st.SearchStrategy[M]:
-    """Whatever the protobuf types allow. Maps stay empty: no request has one."""
-    return _fields(kind.DESCRIPTOR).map(lambda fields: kind(**fields))
+    """Whatever the protobuf types allow; a message inside one of its own kind once at most."""
+    return _fields(kind.DESCRIPTOR, ()).map(lambda fields: kind(**fields))
 
 
-def _fields(descriptor: Descriptor) -> st.SearchStrategy[dict[str, Any]]:
+def _fields(descriptor: Descriptor, around: tuple[Descriptor, ...]) -> st.SearchStrategy[dict[str, Any]]:
     """A oneof with several alternatives drawn keeps the last."""
-    return st.fixed_dictionaries({}, optional={field.name: _values(field) for field in descriptor.fields})
+    around = (*around, descriptor)
+    fields = [field for field in descriptor.fields if around.count(field.message_type) < 2]
+    return st.fixed_dictionaries({}, optional={field.name: _values(field, around) for field in fields})
 
 
-def _values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
-    one = _fields(field.message_type) if field.message_type is not None else _SCALARS[field.type]()
+def _values(field: FieldDescriptor, around: tuple[Descriptor, ...]) -> st.SearchStrategy[Any]:
+    if field.message_type is None:
+        one = _SCALARS[field.type]()
+    elif field.message_type.GetOptions().map_entry:
+        entry = field.message_type.fields_by_name
+        return st.dictionaries(_SCALARS[entry["key"].type](), _SCALARS[entry["value"].type](), max_size=3)
+    else:
+        one = _fields(field.message_type, around)
     return st.lists(one, max_size=4) if field.is_repeated else one

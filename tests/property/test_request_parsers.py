@@ -13,8 +13,12 @@ from neo_runtime.errors import InvalidRequestError, NeoError, NotFoundError
 from neo_runtime.prompt.message import Conversation, TaskPrompt
 from neo_runtime.serving.requests import RequestReader
 from neo_runtime.serving.status import to_status
+from neo_runtime.trie.columns import Columns
+from neo_runtime.trie.predicate import Condition, Equals, Exists, OneOf, Predicate, Range, check
 from neo_runtime.types import ItemKey
+from neo_runtime.v1 import constraint_pb2
 from neo_runtime.v1 import generation_service_pb2 as pb
+from tests.kit.filters import PREDICATES
 from tests.kit.mutations import damaged, messages
 
 LIMITS = EngineLimits(max_context_tokens=256, max_beam_width=64, max_output_tokens=128, max_items=16)
@@ -22,15 +26,22 @@ TYPES = ("film", "book")
 MODEL = "tiny"
 GRPC_SOFT_LIMIT = 8_192
 
+NAMED = ("kids", "new")
+WHERE = Predicate(
+    must=(Condition("year", Range(1990, 2000.5)), Condition("genres", OneOf(("war", "crime")))),
+    must_not=(Predicate(should=(Condition("seen", Equals(True)), Condition("old", Exists(True)))),),
+)
+
 GENERATE = generate_request(
     ["like ", ItemKey("film", "f1")], item_types=["film"], allow=[ItemKey("film", "f2")],
     history=[ItemKey("book", "b")], temperature=0.5, seed=3, stop_sequences=["x"], beam_width=4, alternatives=2,
+    where=WHERE, named_filters=["kids"], region="at",
 ).SerializeToString()  # fmt: skip
 RANK = rank_request("film", history=[ItemKey("film", "f1")], deny=[ItemKey("film", "f2")]).SerializeToString()
 
 
 def read(request: pb.GenerateRequest | pb.RankItemsRequest) -> GenerateWork | RankWork | NeoError:
-    reader = RequestReader(MODEL, TYPES, LIMITS)
+    reader = RequestReader(MODEL, TYPES, LIMITS, NAMED)
     try:
         return reader.generate(request) if isinstance(request, pb.GenerateRequest) else reader.rank(request)
     except NeoError as error:
@@ -66,6 +77,12 @@ def assert_sound_constraints(constraints: Constraints) -> None:
     for key in {*(constraints.allow or ()), *constraints.deny}:
         assert key.type in TYPES
         assert 1 <= len(key.id.encode()) <= 256
+    assert set(constraints.named) <= set(NAMED)
+    assert constraints.region != ""
+    if constraints.predicate is not None:
+        assert constraints.predicate != Predicate()
+        check(constraints.predicate)
+        Columns.of([{"year": 1990, "genres": ["war"]}]).select(constraints.predicate)
 
 
 @given(messages(pb.GenerateRequest))
@@ -90,6 +107,32 @@ def test_any_decoding_becomes_sound_work_or_is_refused(
     request.decoding.CopyFrom(decoding)
     request.options.CopyFrom(options)
     assert_sound(read(request))
+
+
+@given(messages(constraint_pb2.ConstraintSpec))
+@settings(max_examples=300, deadline=None)
+def test_any_constraints_become_sound_work_or_are_refused(constraints: constraint_pb2.ConstraintSpec) -> None:
+    request = generate_request("hi")
+    request.constraints.CopyFrom(constraints)
+    assert_sound(read(request))
+
+
+@given(messages(constraint_pb2.Filter))
+@settings(max_examples=300, deadline=None)
+def test_any_filter_becomes_sound_work_or_is_refused(filter_tree: constraint_pb2.Filter) -> None:
+    request = rank_request("film")
+    request.constraints.filter.CopyFrom(filter_tree)
+    found = read(request)
+    assert_sound(found)
+    assert not isinstance(found, NeoError) or found.reason == "BAD_FILTER"
+
+
+@given(PREDICATES)
+@settings(max_examples=300, deadline=None)
+def test_a_filter_reaches_the_engine_as_the_client_gave_it(predicate: Predicate) -> None:
+    found = read(rank_request("film", where=predicate))
+    assert isinstance(found, RankWork)
+    assert found.constraints.predicate == (None if predicate == Predicate() else predicate)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +167,7 @@ LONG_REQUESTS = {
     "a model": pb.RankItemsRequest(model="m" * 10_000),
     "types of letters": rank_request("film", item_types=["x" * 1_000] * 100),
     "types of symbols": rank_request("film", item_types=["\U0001f600" * 1_000] * 100),
+    "names of filters": rank_request("film", named_filters=["\U0001f600" * 1_000] * 50),
     "items of symbols": rank_request("film", deny=[ItemKey("\U0001f600" * 1_000, str(n)) for n in range(100)]),
 }
 
