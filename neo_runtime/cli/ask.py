@@ -12,7 +12,7 @@ from neo_runtime.cli import show
 from neo_runtime.cli.where import parse_filter, parse_where, together
 from neo_runtime.client import Finish, ItemSpan, NeoClient, Start, Text, generate_request, rank_request
 from neo_runtime.config import DEFAULT_ADDRESS, Settings
-from neo_runtime.trie.predicate import Clause, Predicate
+from neo_runtime.trie.predicate import Predicate
 from neo_runtime.types import ItemKey
 
 Address = Annotated[
@@ -25,7 +25,7 @@ History = Annotated[
 Deny = Annotated[list[ItemKey], typer.Option(parser=ItemKey.parse, metavar="TYPE/ID", help="Never this item.")]
 Allow = Annotated[list[ItemKey], typer.Option(parser=ItemKey.parse, metavar="TYPE/ID", help="Only these items.")]
 Where = Annotated[
-    list[Clause],
+    list[Predicate],
     typer.Option(
         parser=parse_where,
         metavar="CONDITION",

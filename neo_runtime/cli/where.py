@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from neo_runtime.errors import InvalidRequestError
-from neo_runtime.trie.predicate import Clause, Condition, Equals, OneOf, Predicate, Range, Scalar
+from neo_runtime.trie.predicate import Condition, Equals, OneOf, Predicate, Range, Scalar
 from neo_runtime.trie.predicate_json import from_json
 
 _CONDITION = re.compile(r"\s*([^=<>!\"]*[^=<>!\"\s])\s*(>=|!=|<|=)(?!=)(.*)", re.DOTALL)
@@ -17,7 +17,7 @@ _VALUE = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[^",]*)\s*(,|$)', re.DOTALL)
 _HOW = 'write NAME=VALUE, NAME!=VALUE, NAME>=VALUE or NAME<VALUE, as in year>=1990, genres=war,crime or title="Dune, 2"'
 
 
-def parse_where(text: str) -> Clause:
+def parse_where(text: str) -> Predicate:
     """One condition; `=` takes several values, any of which may match. `!=` lets items without the attribute pass."""
     found = _CONDITION.fullmatch(text)
     if found is None:
@@ -26,10 +26,11 @@ def parse_where(text: str) -> Clause:
     values = _values(found[3], text)
     if operator in ("=", "!="):
         condition = Condition(attribute, Equals(values[0]) if len(values) == 1 else OneOf(tuple(values)))
-        return condition if operator == "=" else Predicate(must_not=(condition,))
+        return Predicate(must=(condition,)) if operator == "=" else Predicate(must_not=(condition,))
     if len(values) > 1:
         raise typer.BadParameter(f"{text!r} has several values, which only = and != take")
-    return Condition(attribute, Range(values[0]) if operator == ">=" else Range(less=values[0]))
+    test = Range(values[0]) if operator == ">=" else Range(less=values[0])
+    return Predicate(must=(Condition(attribute, test),))
 
 
 def parse_filter(text: str) -> Predicate:
@@ -42,10 +43,13 @@ def parse_filter(text: str) -> Predicate:
         raise typer.BadParameter(str(error)) from error
 
 
-def together(where: Sequence[Clause], tree: Predicate | None) -> Predicate | None:
+def together(where: Sequence[Predicate], tree: Predicate | None) -> Predicate | None:
     """All conditions, and the tree too; None: nothing was asked for."""
-    clauses = (*where, *(() if tree in (None, Predicate()) else (tree,)))
-    return Predicate(must=clauses) if clauses else None
+    must = [clause for condition in where for clause in condition.must]
+    must_not = [clause for condition in where for clause in condition.must_not]
+    if tree is not None and tree != Predicate():
+        must.append(tree)
+    return Predicate(tuple(must), (), tuple(must_not)) if must or must_not else None
 
 
 def _values(text: str, whole: str) -> list[Scalar]:

@@ -171,7 +171,8 @@ TYPED: dict[str, Any] = {
 
 @pytest.mark.parametrize("text", TYPED)
 def test_a_typed_condition_means_what_it_says(text: str) -> None:
-    assert parse_where(text) == TYPED[text]
+    meant = TYPED[text]
+    assert parse_where(text) == (Predicate(must=(meant,)) if isinstance(meant, Condition) else meant)
 
 
 @pytest.mark.parametrize(
@@ -184,8 +185,14 @@ def test_what_is_no_condition_is_refused_with_the_way_to_write_one(text: str) ->
 
 def test_typed_conditions_and_a_tree_hold_together() -> None:
     tree = parse_filter('{"should": [{"attribute": "a", "exists": true}]}')
-    assert together([NINETIES], tree) == Predicate(must=(NINETIES, tree))
-    assert together([NINETIES], parse_filter("{}")) == Predicate(must=(NINETIES,))
+    typed = [parse_where("year>=1990"), parse_where("genres!=war"), parse_where("year<2000")]
+    since, before, war = (
+        Condition("year", Range(1990)),
+        Condition("year", Range(less=2000)),
+        Condition("genres", Equals("war")),
+    )
+    assert together(typed, tree) == Predicate(must=(since, before, tree), must_not=(war,))
+    assert together(typed[:1], parse_filter("{}")) == typed[0]
     assert together([], None) is None
 
 
