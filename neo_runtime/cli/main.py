@@ -8,7 +8,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from neo_runtime.cli import ask, catalog, demo, kafka, serve, sids
+from neo_runtime.cli import ask, catalog, demo, kafka, serve, sids, snapshot
 from neo_runtime.cli.show import errors
 from neo_runtime.errors import NeoError
 
@@ -27,6 +27,7 @@ app.command()(ask.status)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(catalog.items, name="items")
 app.add_typer(sids.app, name="sids")
+app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(kafka.app, name="kafka")
 
 
