@@ -11,12 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neo_runtime.trie.columns import Columns
-from neo_runtime.trie.predicate import Condition, Equals, Predicate, check, matches
+from neo_runtime.trie.predicate import Condition, Equals, OneOf, Predicate, Range, check, matches
 from neo_runtime.trie.predicate_json import from_json, to_json
 from neo_runtime.types import Attribute
 from tests.kit.filters import ATTRIBUTES, CONDITIONS, PREDICATES
 
 ROWS = st.lists(ATTRIBUTES, max_size=12)
+# Around the places where float64 has no place for every integer, and where int64 ends.
+CLOSE_NUMBERS = st.sampled_from(
+    [sign * (base + step) for sign in (1, -1) for base in (2**53, 2**62) for step in range(-2, 4)]
+    + [sign * float(base + step) for sign in (1, -1) for base in (2**53, 2**62) for step in (-2, 0, 2, 1024)]
+    + [-(2**63), 2**63 - 1, -(2.0**63), 2.0**63, 0, 0.0, 0.5]
+)
 
 
 def rows_of(columns: Columns) -> list[dict[str, Attribute]]:
@@ -44,6 +50,17 @@ def test_selecting_by_one_condition_is_matching_every_row(
 ) -> None:
     predicate = Predicate((condition,))
     assert Columns.of(rows).select(predicate).tolist() == [matches(predicate, row) for row in rows]
+
+
+@given(st.lists(CLOSE_NUMBERS, max_size=8), st.lists(CLOSE_NUMBERS, min_size=1, max_size=3))
+@settings(max_examples=600, deadline=None)
+def test_integers_and_floats_that_one_type_cannot_tell_apart_are_told_apart(
+    values: list[int | float], bounds: list[int | float]
+) -> None:
+    columns = Columns.of([{"a": value} for value in values])
+    for test in (Equals(bounds[0]), OneOf(tuple(bounds)), Range(bounds[0]), Range(None, bounds[0])):
+        predicate = Predicate((Condition("a", test),))
+        assert columns.select(predicate).tolist() == [matches(predicate, {"a": value}) for value in values]
 
 
 @given(ROWS)
