@@ -21,12 +21,14 @@ from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.serving.server import serve
 from neo_runtime.snapshot.follow import AliasFollower
 from neo_runtime.snapshot.snapshots import Snapshots
+from neo_runtime.trie.predicate_json import declared
 
 _log = structlog.get_logger(__name__)
 
 
 def run(settings: Settings, ready: Callable[[str], None] = lambda address: None) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. StartupError where model, catalog or port do not allow it."""
+    """Serve until SIGTERM or SIGINT, then drain. StartupError where settings, model, catalog or port do not."""
+    declared(settings.filters)
     torch.set_num_threads(settings.torch_threads or max(1, (os.cpu_count() or 2) - 1))
     model = NeoModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
     instance = settings.instance or uuid.uuid4().hex[:12]

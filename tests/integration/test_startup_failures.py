@@ -50,6 +50,13 @@ def test_a_model_of_other_codebooks_names_the_difference(folder: Path) -> None:
     assert "song: the model has" in line
 
 
+@pytest.mark.parametrize("command", ["serve", "catalog run"])
+def test_a_wrong_filter_names_itself_and_the_place(folder: Path, command: str) -> None:
+    filters = {"kids": {"must": [{"attribute": "age", "range": {"below": 7}}]}}
+    line = refused(*command.split(), "--catalog", str(folder / "catalog"), filters=json.dumps(filters))
+    assert "filters.kids.must[0].range: has an unknown field 'below'" in line
+
+
 def test_a_taken_port(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
