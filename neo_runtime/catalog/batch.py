@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from neo_runtime.catalog.encode import Encoded
 from neo_runtime.catalog.item import Delete, Event, ItemRecord, RawRecord, Rejected, Upsert
 from neo_runtime.catalog.records import Assignment, DeadLetter, Outgoing, TypeStats
-from neo_runtime.catalog.tables import Bearers, Transaction
+from neo_runtime.catalog.tables import Bearers, LogEntry, Transaction
 from neo_runtime.errors import EventError
 from neo_runtime.sid.assign import CollisionPolicy, nearest_free
 from neo_runtime.sid.codebook import Codebook
+from neo_runtime.trie import Row
 from neo_runtime.types import ItemKey
 
 MAX_MESSAGE_CHARS = 500  # messages quote what was refused, up to the whole value
@@ -45,7 +46,7 @@ class Batch:
         self._txn, self._codebooks, self._policy, self._publish = txn, codebooks, policy, publish
         self._state = txn.state()
         self._next_generation = self._state.generation + 1
-        self._leaves: dict[str, dict[int, list[str]]] = {}
+        self._touched: dict[str, set[int]] = {}
         self._counts: dict[str, int] = {}
         self._records_changed = False
 
@@ -74,8 +75,7 @@ class Batch:
         if self._records_changed:
             self._state.generation = self._next_generation
             self._state.commit_time_us = time.time_ns() // 1000
-            entry = {item_type: list(leaves.items()) for item_type, leaves in self._leaves.items()}
-            self._txn.put_log(self._next_generation, entry)
+            self._txn.put_log(self._next_generation, self._log_entry())
         if self._counts:
             self._txn.put_state(self._state)
         return Applied(self._state.generation, **self._counts)
@@ -102,6 +102,8 @@ class Batch:
         self._txn.put_item(event.key, new)
         self._records_changed = True
         if live and live.sid_key == sid and live.popularity == event.popularity:
+            if live.attributes != new.attributes:
+                self._touch(event.key.type, sid)
             return
         if live:
             self._unbear(event.key, live)
@@ -160,12 +162,28 @@ class Batch:
     def _set_bearers(self, item_type: str, sid: int, old: Bearers, new: Bearers) -> None:
         new = sorted(new, key=lambda bearer: (-bearer[0], bearer[1]))
         self._txn.put_bearers(item_type, sid, new)
-        ids = [item_id for _, item_id in new]
-        self._leaves.setdefault(item_type, {})[sid] = ids[:1] if self._policy is CollisionPolicy.CANONICAL else ids
+        self._touch(item_type, sid)
         stats = self._state.stats.setdefault(item_type, TypeStats())
         stats.items += len(new) - len(old)
         stats.sids += bool(new) - bool(old)
         stats.colliding += (len(new) > 1) * len(new) - (len(old) > 1) * len(old)
+
+    def _touch(self, item_type: str, sid: int) -> None:
+        self._touched.setdefault(item_type, set()).add(sid)
+
+    def _log_entry(self) -> LogEntry:
+        return {name: [(sid, self._leaf(name, sid)) for sid in sorted(sids)] for name, sids in self._touched.items()}
+
+    def _leaf(self, item_type: str, sid: int) -> list[Row]:
+        """What a reader's trie must hold on a SID from now on."""
+        bearers = self._txn.bearers(item_type, sid)
+        shown = bearers[:1] if self._policy is CollisionPolicy.CANONICAL else bearers
+        return [self._row(ItemKey(item_type, item_id)) for _, item_id in shown]
+
+    def _row(self, key: ItemKey) -> Row:
+        record = self._txn.item(key)
+        assert record is not None
+        return Row(key.id, record.attributes)
 
     def _assign(self, key: ItemKey, sid: int | None, event_time_us: int, error: float) -> None:
         if self._publish:

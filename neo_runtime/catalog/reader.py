@@ -12,7 +12,7 @@ from neo_runtime.catalog.store import Store
 from neo_runtime.catalog.tables import LogEntry, Transaction
 from neo_runtime.errors import CatalogError
 from neo_runtime.sid.space import SidSpace
-from neo_runtime.trie import Segment, TrieView, TypeView
+from neo_runtime.trie import Leaf, Segment, TrieView, TypeView
 from neo_runtime.types import ItemKey
 
 # A reader whose deltas outgrow this takes the writer's newer base, if there is one.
@@ -108,10 +108,10 @@ class CatalogReader:
         return f"catalogs/{self.description.name}/live-{self.description.catalog_id}"
 
 
-def _merged(entries: list[tuple[int, LogEntry]]) -> dict[str, dict[int, tuple[str, ...]]]:
+def _merged(entries: list[tuple[int, LogEntry]]) -> dict[str, dict[int, Leaf]]:
     """The last word on every SID."""
-    changes: dict[str, dict[int, tuple[str, ...]]] = {}
+    changes: dict[str, dict[int, Leaf]] = {}
     for _, entry in entries:
         for item_type, leaves in entry.items():
-            changes.setdefault(item_type, {}).update((sid, tuple(ids)) for sid, ids in leaves)
+            changes.setdefault(item_type, {}).update((sid, tuple(rows)) for sid, rows in leaves)
     return changes

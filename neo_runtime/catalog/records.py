@@ -6,7 +6,7 @@ import msgspec
 
 from neo_runtime.types import ItemKey, Position
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Description(msgspec.Struct, frozen=True):

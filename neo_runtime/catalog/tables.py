@@ -5,7 +5,7 @@
 | meta         | description state base  | records.Description, State, Base          |
 | items        | type NUL id             | item.ItemRecord                           |
 | sid_items    | type NUL SID (8 bytes)  | [[popularity, id] …], best first          |
-| log          | generation (8 bytes)    | {type: [[SID, [id …]] …]}                 |
+| log          | generation (8 bytes)    | {type: [[SID, [trie.Row …]] …]}           |
 | offsets      | topic NUL partition (4) | next offset (8 bytes)                     |
 | outbox       | number (8 bytes)        | records.Assignment or DeadLetter          |
 | dead_letters | number (8 bytes)        | records.DeadLetter                        |
@@ -23,6 +23,7 @@ import msgspec
 from neo_runtime.catalog.item import ItemRecord
 from neo_runtime.catalog.records import Base, DeadLetter, Description, Outgoing, State
 from neo_runtime.errors import CatalogError
+from neo_runtime.trie import Row
 from neo_runtime.types import ItemKey
 
 TABLES = ("meta", "items", "sid_items", "log", "offsets", "outbox", "dead_letters")
@@ -30,7 +31,8 @@ TABLES = ("meta", "items", "sid_items", "log", "offsets", "outbox", "dead_letter
 T = TypeVar("T")
 Bearers = list[tuple[float, str]]
 """Items on one SID, best first: (popularity, id)."""
-LogEntry = dict[str, list[tuple[int, list[str]]]]
+LogEntry = dict[str, list[tuple[int, list[Row]]]]
+"""Type to the SIDs that changed, each with its rows from then on, best first; none: the SID is gone."""
 
 _encode = msgspec.msgpack.encode
 

@@ -46,7 +46,8 @@ from neo_runtime.prompt.message import Conversation
 from neo_runtime.prompt.render import PromptRenderer
 from neo_runtime.prompt.tasks import say
 from neo_runtime.snapshot.served import ServedCatalog
-from neo_runtime.trie import RestrictedView
+from neo_runtime.trie import RestrictedView, Restriction
+from neo_runtime.trie.step import warm_up
 from neo_runtime.types import ItemKey
 
 
@@ -61,6 +62,7 @@ class Decoder:
         normalization: Normalization = Normalization.LEVEL,
     ) -> None:
         self.model, self.reader, self.limits = model, reader, limits
+        warm_up()
         self.backbone = Backbone(model.lm)
         self.spans = SpanDecoder(self.backbone, model.vocabulary, normalization)
         self.renderer = PromptRenderer(model.tokenizer, model.vocabulary)
@@ -136,7 +138,7 @@ class _Request:
         pinned = self.decoder.reader.pin({*deny, *(constraints.allow or ())})
         self.snapshot = pinned.snapshot
         allow = None if constraints.allow is None else _held(constraints.allow, pinned)
-        return pinned.view.restrict(constraints.item_types, allow, _held(deny, pinned))
+        return pinned.view.restrict(Restriction(constraints.item_types, allow, _held(deny, pinned)))
 
     def prefill(self, tokens: list[int]) -> torch.Tensor:
         started = time.monotonic()

@@ -18,7 +18,8 @@ from neo_runtime.engine.api import Ranked
 from neo_runtime.engine.context import Backbone, Context
 from neo_runtime.model.vocabulary import Vocabulary
 from neo_runtime.trie import LiveTrie, Nodes, RestrictedView
-from neo_runtime.trie.step import Floats, best, child_scores
+from neo_runtime.trie.levels import Ints
+from neo_runtime.trie.step import Floats, best, child_scores, normalizers, step
 
 
 class Normalization(Enum):
@@ -56,6 +57,11 @@ class _Rows:
             self.tree_rows[indices],
         )  # fmt: skip
 
+    def grown(self, parents: Ints, codes: Ints, nodes: Nodes, scores: Floats) -> _Rows:
+        """Children of these rows."""
+        prefixes = np.concatenate([self.codes[parents], codes[:, None]], axis=1)
+        return _Rows(self.item_type, self.trie, prefixes, nodes, scores, self.tree_rows[parents])
+
 
 class SpanDecoder:
     """Span search for one model."""
@@ -64,19 +70,21 @@ class SpanDecoder:
         self._backbone, self._vocabulary, self._normalization = backbone, vocabulary, normalization
 
     def search(
-        self, context: Context, opened: torch.Tensor, view: RestrictedView, width: int, choose: Choose = best
+        self, context: Context, opened: torch.Tensor, view: RestrictedView, width: int, choose: Choose | None = None
     ) -> Generator[None, None, list[Ranked]]:
-        """Best tuples first, at most `width`, fewer where fewer are live. `opened` [1, d]: hidden state of the opening
-        marker. Yields after every pass through the model; drops its tree at the end, also when it is closed early."""
+        """Best tuples first, at most `width`, fewer where fewer are live. `choose`: another choice among all children
+        than the best. `opened` [1, d]: hidden state of the opening marker. Yields after every pass through the model;
+        drops its tree at the end, also when it is closed early."""
         try:
-            groups = [self._root(name, trie) for name, trie in view.tries.items() if len(trie)]
-            groups = _cut(self._step(groups, opened), width, choose)
+            groups = [self._root(name, trie) for name, trie in view.tries.items() if not trie.is_empty]
+            groups = _cut(self._step(groups, opened, width, choose), width, choose or best)
             while any(not group.is_finished for group in groups):
                 yield
                 growing = [group for group in groups if not group.is_finished]
                 hidden = context.grow(*self._feed(growing))
                 finished = [group for group in groups if group.is_finished]
-                groups = _cut([*finished, *self._step(_numbered(growing), hidden)], width, choose)
+                grown = self._step(_numbered(growing), hidden, width, choose)
+                groups = _cut([*finished, *grown], width, choose or best)
             return _ranked(groups)
         finally:
             context.drop_tree()
@@ -93,37 +101,43 @@ class SpanDecoder:
         )
         return tokens, np.concatenate([g.tree_rows for g in groups])
 
-    def _step(self, groups: list[_Rows], hidden: torch.Tensor) -> list[_Rows]:
-        """All live children of all groups; their `tree_rows` are the rows of `hidden` they come from."""
+    def _step(self, groups: list[_Rows], hidden: torch.Tensor, width: int, choose: Choose | None) -> list[_Rows]:
+        """The best `width` live children of each group, or all where there is a `choose`; their `tree_rows` are the
+        rows of `hidden` they come from."""
         logits = [
             self._backbone.logits(hidden[g.tree_rows], self._vocabulary.level_tokens(g.item_type, g.codes.shape[1]))
             for g in groups
         ]
-        children = []
-        for group, scores in zip(groups, self._normalized(groups, logits, hidden), strict=True):
-            live = group.trie.children(group.codes.shape[1], group.nodes)
-            codes = np.concatenate([group.codes[live.parent], live.code[:, None]], axis=1)
-            totals = child_scores(live, scores, group.scores)
-            children.append(_Rows(group.item_type, group.trie, codes, live.nodes, totals, group.tree_rows[live.parent]))
-        return children
+        norms = self._normalizers(groups, logits, hidden)
+        return [
+            _best(group, rows, norm, width) if choose is None else _all(group, rows, norm)
+            for group, rows, norm in zip(groups, logits, norms, strict=True)
+        ]
 
-    def _normalized(self, groups: list[_Rows], logits: list[Floats], hidden: torch.Tensor) -> list[Floats]:
-        """Log-probabilities of every code, one array [rows, K] per group."""
+    def _normalizers(self, groups: list[_Rows], logits: list[Floats], hidden: torch.Tensor) -> list[Floats | None]:
+        """What is taken off each row's logits, one array [rows] a group; None: the row's own normaliser."""
         if self._normalization is Normalization.VOCABULARY:
             # Padding rows of the head count too, as they do in `generate` and in the training loss.
-            everything = _log_sum_exp(self._backbone.logits(hidden, slice(None)))
-            norms = [everything[group.tree_rows] for group in groups]
-        elif groups and groups[0].codes.shape[1] == 0:
-            norms = [_log_sum_exp(np.concatenate(logits, axis=1))] * len(groups)
-        else:
-            norms = [_log_sum_exp(rows) for rows in logits]
-        return [rows - norm[:, None] for rows, norm in zip(logits, norms, strict=True)]
+            everything = normalizers(self._backbone.logits(hidden, slice(None)))
+            return [everything[group.tree_rows] for group in groups]
+        if len(groups) > 1 and groups[0].codes.shape[1] == 0:  # the first code also chooses the type
+            total = np.logaddexp.reduce([normalizers(rows) for rows in logits], axis=0)
+            return [total.astype(np.float32)] * len(groups)
+        return [None] * len(groups)
 
 
-def _log_sum_exp(rows: Floats) -> Floats:
-    top = rows.max(axis=1)
-    total: Floats = top + np.log(np.exp(rows - top[:, None]).sum(axis=1))
-    return total
+def _best(group: _Rows, logits: Floats, norms: Floats | None, width: int) -> _Rows:
+    found = step(group.trie, group.codes.shape[1], group.nodes, logits, group.scores, width, norms=norms)
+    count = int(found.counts[0])
+    rows, codes = found.rows[0, :count], found.codes[0, :count]
+    nodes = Nodes(found.nodes.base[:count], found.nodes.delta[:count])
+    return group.grown(rows, codes, nodes, found.scores[0, :count])
+
+
+def _all(group: _Rows, logits: Floats, norms: Floats | None) -> _Rows:
+    live = group.trie.children(group.codes.shape[1], group.nodes)
+    offsets = group.scores - (normalizers(logits) if norms is None else norms)
+    return group.grown(live.parent, live.code, live.nodes, child_scores(live.parent, live.code, logits, offsets))
 
 
 def _numbered(groups: list[_Rows]) -> list[_Rows]:

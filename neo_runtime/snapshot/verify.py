@@ -12,12 +12,12 @@ from neo_runtime.catalog.catalog import open_reader
 from neo_runtime.catalog.reader import CatalogReader
 from neo_runtime.catalog.store import audit
 from neo_runtime.catalog.tables import Transaction
-from neo_runtime.errors import NeoError
 from neo_runtime.sid.assign import CollisionPolicy
 from neo_runtime.sid.codebook import Codebook
 from neo_runtime.snapshot.manifest import MANIFEST, Counts, Manifest
 from neo_runtime.snapshot.store import Progress
-from neo_runtime.trie import TypeView
+from neo_runtime.trie import Segment, TypeView
+from neo_runtime.trie.type_view import rows_of
 
 _CHUNK = 8 << 20
 _SHOWN = 20
@@ -63,10 +63,10 @@ def verify(folder: Path, manifest: Manifest, progress: Progress, *, deep: bool) 
         return problems[:_SHOWN]
     try:
         reader, codebooks = open_reader(folder, frozen=True)
-    except NeoError as error:
-        return [str(error)]
-    with closing(reader.store):
-        return _first(_contents(reader, codebooks, manifest, progress))
+        with closing(reader.store):
+            return _first(_contents(reader, codebooks, manifest, progress))
+    except Exception as error:  # whatever tables that contradict each other lead to
+        return [f"its content cannot be read: {error or type(error).__name__}"]
 
 
 def _first(problems: Problems) -> list[str]:
@@ -116,12 +116,16 @@ def _description(reader: CatalogReader, codebooks: dict[str, Codebook], manifest
 
 def _trie_equals_sids(name: str, view: TypeView, txn: Transaction, *, canonical: bool) -> Problems:
     leaves = view.compacted()
-    in_trie = ((int(key), leaves.items.ids(leaf)) for leaf, key in enumerate(leaves.keys))
+    in_trie = ((int(key), _ids(leaves, leaf)) for leaf, key in enumerate(leaves.keys))
     in_table = ((sid, tuple(i for _, i in bearers[: 1 if canonical else None])) for sid, bearers in txn.sids(name))
     for found, wanted in zip_longest(in_trie, in_table):
         if found != wanted:
             yield f"{name}: the trie holds {_leaf(found)} where the table of SIDs holds {_leaf(wanted)}"
             return  # all that follows is shifted
+
+
+def _ids(segment: Segment, leaf: int) -> tuple[str, ...]:
+    return tuple(segment.row_id(row) for row in rows_of(segment, leaf))
 
 
 def _leaf(leaf: tuple[int, tuple[str, ...]] | None) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 # Not `fast`: infinities are scores here. Without NaN and with reordered sums, loops become vector instructions.
 _FLAGS = {"nnan", "nsz", "reassoc", "contract", "arcp"}
+_ALL_CODES = 1 << 16
 BLOCK = 16  # codes whose best is looked at before any of them is
 
 _LOG2_E, _BIAS, _MANTISSA = np.float32(1.4426950408889634), np.float32(127 * (1 << 23)), np.float32(1 << 23)
@@ -77,7 +78,7 @@ def _lower_bound(sorted_values: Any, start: int, end: int, value: Any) -> int:
 
 
 @_compiled
-def _rank(words: Any, before: Any, place: int) -> int:
+def _rank(words: Any, before: Any, place: int) -> Any:
     word = words[place >> 6] & ((np.uint64(1) << np.uint64(place & 63)) - np.uint64(1))
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -155,15 +156,73 @@ def _live_child(
     if parent < 0:
         return -1
     end = first[parent + 1]
-    child = _lower_bound(codes, first[parent], end, code)
+    child: int = _lower_bound(codes, first[parent], end, code)
     if child < end and codes[child] == code and _is_live(child, dead, words, before, bounds):
         return child
     return -1
 
 
 @_compiled
+def _offer_base(
+    heap: Any, size: int, line: Any, blocks: Any, offset: Any, row: int, node: int,
+    first: Any, codes: Any, dead: Any, words: Any, before: Any, bounds: Any,
+) -> int:  # fmt: skip
+    """Offer the base's live children of one prefix; returns how many are kept."""
+    if node < 0:
+        return size
+    child, end = first[node], first[node + 1]
+    least = _least(heap, size)
+    is_filtered = len(words) > 0
+    if not is_filtered and len(dead):
+        place = _lower_bound(dead, 0, len(dead), child)
+        is_filtered = place < len(dead) and dead[place] < end
+    count = len(blocks) if end - child >= len(blocks) else 1  # few children: all in one
+    for block in range(count):
+        stop, last = end, _ALL_CODES
+        if count > 1:
+            if not offset + blocks[block] >= least:
+                continue
+            child = _lower_bound(codes, child, end, block * BLOCK)
+            stop, last = min(end, child + BLOCK), (block + 1) * BLOCK
+        while child < stop and codes[child] < last:
+            score = offset + line[codes[child]]
+            if score >= least and (not is_filtered or _is_live(child, dead, words, before, bounds)):
+                size = _offer(heap, size, _entry(score, row, codes[child]))
+                least = _least(heap, size)
+            child += 1
+    return size
+
+
+@_compiled
+def _offer_delta(
+    heap: Any, size: int, line: Any, offset: Any, row: int, node: int, base_node: int,
+    base_first: Any, base_codes: Any, base_dead: Any, base_words: Any, base_before: Any, base_bounds: Any,
+    first: Any, codes: Any, dead: Any, words: Any, before: Any, bounds: Any,
+) -> int:  # fmt: skip
+    """Offer the delta's live children of one prefix that the base's side has not offered already."""
+    if node < 0:
+        return size
+    for child in range(first[node], first[node + 1]):
+        score = offset + line[codes[child]]
+        if score >= _least(heap, size) and _is_live(child, dead, words, before, bounds):
+            twin = _live_child(
+                base_node, codes[child], base_first, base_codes, base_dead, base_words, base_before, base_bounds
+            )
+            if twin < 0:
+                size = _offer(heap, size, _entry(score, row, codes[child]))
+    return size
+
+
+@_compiled
+def _least(heap: Any, size: int) -> Any:
+    """The score that a candidate must reach."""
+    return _score(heap[0]) if size == len(heap) else np.float32(-np.inf)
+
+
+@_compiled
 def step(
-    logits: Any, row_scores: Any, norms: Any, tops: Any, normalizes: bool, starts: Any, base_nodes: Any, delta_nodes: Any,
+    logits: Any, row_scores: Any, norms: Any, tops: Any, normalizes: bool, starts: Any, base_nodes: Any,
+    delta_nodes: Any,
     base_first: Any, base_codes: Any, base_dead: Any, base_words: Any, base_before: Any, base_bounds: Any,
     delta_first: Any, delta_codes: Any, delta_dead: Any, delta_words: Any, delta_before: Any, delta_bounds: Any,
     heap: Any, scores: Any, rows: Any, codes: Any, out_base: Any, out_delta: Any, counts: Any,
@@ -177,97 +236,66 @@ def step(
     best first, ties in order of (row, code): scores, rows, codes, and the nodes in both segments (-1: in none);
     `counts` says how many there are.
     """
-    width = len(heap)
     for request in range(len(counts)):
-        first_row, end_row = starts[request], starts[request + 1]
+        first_row, end_row, size = starts[request], starts[request + 1], 0
         if normalizes:
             normalize(logits[first_row:end_row], tops[first_row:end_row], norms[first_row:end_row])
-        size, least = 0, np.float32(-np.inf)
         for row in range(first_row, end_row):
-            line, offset, node = logits[row], row_scores[row] - norms[row], base_nodes[row]
-            if node >= 0:
-                child, end = base_first[node], base_first[node + 1]
-                skips = len(base_words) > 0
-                if not skips and len(base_dead):
-                    place = _lower_bound(base_dead, 0, len(base_dead), child)
-                    skips = place < len(base_dead) and base_dead[place] < end
-                blocks = tops.shape[1] if end - child >= tops.shape[1] else 1  # few children: all in one
-                for block in range(blocks):
-                    stop = end
-                    if blocks > 1:
-                        if size == width and not offset + tops[row, block] > least:
-                            continue
-                        child = _lower_bound(base_codes, child, end, block * BLOCK)
-                        stop = min(end, child + BLOCK)
-                    while child < stop and (blocks == 1 or base_codes[child] < (block + 1) * BLOCK):
-                        code = base_codes[child]
-                        score = offset + line[code]
-                        if (size < width or score > least) and (
-                            not skips or _is_live(child, base_dead, base_words, base_before, base_bounds)
-                        ):
-                            size = _offer(heap, size, _entry(score, row - first_row, code))
-                            if size == width:
-                                least = _score(heap[0])
-                        child += 1
-            node = delta_nodes[row]
-            if node >= 0:
-                for child in range(delta_first[node], delta_first[node + 1]):
-                    code = delta_codes[child]
-                    score = offset + line[code]
-                    if size == width and not score >= least:
-                        continue
-                    if not _is_live(child, delta_dead, delta_words, delta_before, delta_bounds):
-                        continue
-                    twin = _live_child(
-                        base_nodes[row], code, base_first, base_codes, base_dead, base_words, base_before, base_bounds
-                    )
-                    if twin < 0:  # else the base's side has offered it already
-                        size = _offer(heap, size, _entry(score, row - first_row, code))
-                        if size == width:
-                            least = _score(heap[0])
+            offset = row_scores[row] - norms[row]
+            size = _offer_base(
+                heap, size, logits[row], tops[row], offset, row - first_row, base_nodes[row],
+                base_first, base_codes, base_dead, base_words, base_before, base_bounds,
+            )  # fmt: skip
+            size = _offer_delta(
+                heap, size, logits[row], offset, row - first_row, delta_nodes[row], base_nodes[row],
+                base_first, base_codes, base_dead, base_words, base_before, base_bounds,
+                delta_first, delta_codes, delta_dead, delta_words, delta_before, delta_bounds,
+            )  # fmt: skip
         counts[request] = size
         for left in range(size - 1, -1, -1):  # the worst goes last
             entry = heap[0]
             _sink(heap, left, heap[left])
             order = np.uint64(0xFFFFFFFF) - (entry & np.uint64(0xFFFFFFFF))
-            row, code = np.int64(order >> np.uint64(16)), np.int64(order & np.uint64(0xFFFF))
-            scores[request, left], rows[request, left], codes[request, left] = _score(entry), row, code
+            parent, code = first_row + np.int64(order >> np.uint64(16)), np.int64(order & np.uint64(0xFFFF))
+            scores[request, left], rows[request, left], codes[request, left] = _score(entry), parent - first_row, code
             out_base[request, left] = _live_child(
-                base_nodes[first_row + row], code, base_first, base_codes, base_dead, base_words, base_before,
-                base_bounds,
-            )  # fmt: skip
+                base_nodes[parent], code, base_first, base_codes, base_dead, base_words, base_before, base_bounds
+            )
             out_delta[request, left] = _live_child(
-                delta_nodes[first_row + row], code, delta_first, delta_codes, delta_dead, delta_words, delta_before,
+                delta_nodes[parent], code, delta_first, delta_codes, delta_dead, delta_words, delta_before,
                 delta_bounds,
             )  # fmt: skip
 
 
 @_compiled
-def count_nodes(keys: Any, shifts: Any, counts: Any) -> None:
-    """How many nodes every depth has: `keys` uint64 [n] strictly ascending, `counts` int64 [levels], zero at first."""
-    levels = len(shifts)
-    for i in range(len(keys)):
-        changed = 0
-        if i:
-            difference = keys[i] ^ keys[i - 1]
-            while not difference >> shifts[changed]:
-                changed += 1
-        for level in range(changed, levels):
-            counts[level] += 1
+def count_nodes(keys: Any, least: Any) -> int:
+    """How many of `keys` (uint64 [n], ascending) differ from the one before by at least `least`, the first included."""
+    nodes = 1
+    for i in range(1, len(keys)):
+        nodes += (keys[i] ^ keys[i - 1]) >= least
+    return nodes
 
 
 @_compiled
 def fill_level(keys: Any, shift: Any, mask: Any, above: Any, codes: Any, first: Any) -> None:
-    """One level's arrays: the code of every node, and where the children of every node of the depth above begin.
+    """One level: the code of every node, and in `first` (empty: the root's level) where the children of every node of
+    the depth above begin. A key that differs from the one before by at least 1 << `shift` begins a node, by at least
+    `above` also one of the depth above.
 
-    `above` is the shift of the depth above, 64 for the root's.
+    Without a branch: a node's code is written again by each of its keys, the end of its parent's run by each child.
     """
-    node, parent = -1, -1
-    for i in range(len(keys)):
-        if not i or (keys[i] ^ keys[i - 1]) >> shift:
-            node += 1
+    least = np.uint64(1) << shift
+    node, parent = 0, 0
+    codes[0] = (keys[0] >> shift) & mask
+    if not len(first):
+        for i in range(1, len(keys)):
+            node += (keys[i] ^ keys[i - 1]) >= least
             codes[node] = (keys[i] >> shift) & mask
-            if not i or (above < np.uint64(64) and (keys[i] ^ keys[i - 1]) >> above):
-                parent += 1
-                first[parent] = node
-    first[parent + 1] = node + 1
+        return
+    first[0], first[1] = 0, 1
+    for i in range(1, len(keys)):
+        difference = keys[i] ^ keys[i - 1]
+        node += difference >= least
+        parent += difference >= above
+        codes[node] = (keys[i] >> shift) & mask
+        first[parent + 1] = node + 1

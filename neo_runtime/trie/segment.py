@@ -1,16 +1,11 @@
-"""Level arrays over the sorted SIDs of one item type: immutable, built in one pass, saved and memory-mapped.
-
-At depth d a node is a prefix of d codes; its number is its place among all prefixes of that length, in key order.
-`codes[d]` holds the last code of every node of depth d + 1, `first_child[d]` where the children of every node of
-depth d begin. So the children of a node, and the leaves below it, are one contiguous run.
-"""
+"""A base segment: the trie and the rows of one item type at one generation. Immutable, saved, and memory-mapped."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from functools import cached_property
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,90 +14,98 @@ from numpy.typing import NDArray
 
 from neo_runtime.errors import CatalogError
 from neo_runtime.sid.space import Keys, SidSpace
-from neo_runtime.trie.items import PackedItems
+from neo_runtime.trie.columns import Columns
+from neo_runtime.trie.levels import Ints, Levels
+from neo_runtime.trie.predicate import Predicate
+from neo_runtime.trie.predicate_json import from_json, to_json
+from neo_runtime.trie.rank import Words
+from neo_runtime.trie.row_filters import RowFilters
+from neo_runtime.trie.rows import Ids, PackedRows, Row
+from neo_runtime.trie.windows import Windows
 
-Ints = NDArray[np.int32]
-_MAGIC = b"NEOSEG01"
+_MAGIC = b"NEOSEG02"
 _ALIGNMENT = 64
 
 
 class Segment:
-    """The trie of `keys`, with the items of every leaf."""
+    """`leaf_rows` int32 [leaves + 1]: where each leaf's rows begin; None: leaf i has row i alone."""
 
     def __init__(
         self,
-        space: SidSpace,
-        keys: Keys,
-        codes: tuple[NDArray[np.uint16], ...],
-        first_child: tuple[Ints, ...],
-        items: PackedItems,
+        levels: Levels,
+        leaf_rows: Ints | None,
+        rows: PackedRows,
+        prepared: Mapping[Predicate, Words] | None = None,
     ) -> None:
-        self.space, self.keys, self.codes, self.first_child, self.items = space, keys, codes, first_child, items
+        self.levels, self.leaf_rows, self.rows = levels, leaf_rows, rows
+        self.filters = RowFilters(rows.columns, rows.windows, prepared or {})
 
     @classmethod
-    def build(cls, space: SidSpace, keys: Keys, items: PackedItems) -> Segment:
-        """`keys` uint64 [n], strictly ascending; `items` has n lists."""
-        assert len(items.offsets) == len(keys) + 1
-        codes, first_child = [], []
-        current = keys
-        for bits in reversed(space.bits):
-            codes.append((current & np.uint64((1 << bits) - 1)).astype(np.uint16))
-            parents = current >> np.uint64(bits) if bits < 64 else np.zeros_like(current)
-            is_first = np.ones(len(current), bool)
-            np.not_equal(parents[1:], parents[:-1], out=is_first[1:])
-            starts = np.flatnonzero(is_first)
-            first_child.append(np.append(starts, len(current)).astype(np.int32))
-            current = parents[starts]
-        if not len(keys):
-            first_child[-1] = np.zeros(2, np.int32)  # the root is there even where nothing is below it
-        return cls(space, keys, tuple(codes[::-1]), tuple(first_child[::-1]), items)
+    def build(
+        cls, space: SidSpace, keys: Keys, leaf_rows: Ints | None, rows: PackedRows, named: Iterable[Predicate] = ()
+    ) -> Segment:
+        """`keys` uint64 [leaves], strictly ascending. Bitmaps of the `named` predicates are made here."""
+        assert len(rows) == (len(keys) if leaf_rows is None else leaf_rows[-1])
+        segment = cls(Levels.build(space, keys), leaf_rows, rows)
+        return cls(segment.levels, leaf_rows, rows, {p: segment.filters.words(p) for p in named})
 
     @classmethod
     def empty(cls, space: SidSpace) -> Segment:
-        return cls.build(space, np.empty(0, np.uint64), PackedItems.of([]))
+        return cls.build(space, np.empty(0, np.uint64), None, PackedRows.of([]))
+
+    @property
+    def space(self) -> SidSpace:
+        return self.levels.space
+
+    @property
+    def keys(self) -> Keys:
+        return self.levels.keys
 
     def __len__(self) -> int:
-        return len(self.keys)
-
-    @cached_property
-    def _leaf_bounds(self) -> tuple[NDArray[np.integer], ...]:
-        bounds: list[NDArray[np.integer]] = [np.arange(len(self) + 1)]
-        for children in reversed(self.first_child):
-            bounds.append(bounds[-1][children])
-        return tuple(bounds[::-1])
-
-    def leaf_bounds(self, depth: int) -> NDArray[np.integer]:
-        """Node p of `depth` covers leaves [bounds[p], bounds[p + 1])."""
-        return self._leaf_bounds[depth]
-
-    def find(self, keys: Keys) -> NDArray[np.int64]:
-        """Leaf of every key, -1 where it is not there: int64 [n]."""
-        places = np.searchsorted(self.keys, keys)
-        found = places < len(self)
-        found[found] = self.keys[places[found]] == keys[found]
-        return np.where(found, places, -1)
+        """Leaves."""
+        return len(self.levels)
 
     def nbytes(self) -> int:
         """Bytes of the arrays that a step reads."""
-        return sum(array.nbytes for array in self.codes) + sum(array.nbytes for array in self.first_child)
+        return self.levels.nbytes()
 
-    def _arrays(self) -> list[NDArray[Any]]:
-        return [self.keys, *self.codes, *self.first_child, self.items.offsets, self.items.blob]
+    def row(self, place: int) -> Row:
+        return self.rows.row(place)
+
+    def row_id(self, place: int) -> str:
+        return self.rows.ids[place]
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        levels = self.levels
+        named = {f"named.{json.dumps(to_json(p))}": words for p, words in self.filters.prepared.items()}
+        return {
+            "keys": levels.keys,
+            **{f"codes.{d}": array for d, array in enumerate(levels.codes)},
+            **{f"first.{d}": array for d, array in enumerate(levels.first_child)},
+            **({} if self.leaf_rows is None else {"leaf_rows": self.leaf_rows}),
+            "id_offsets": self.rows.ids.offsets,
+            "ids": self.rows.ids.blob,
+            **{f"columns.{name}": array for name, array in self.rows.columns.arrays().items()},
+            **{f"windows.{name}": array for name, array in self.rows.windows.arrays().items()},
+            **named,
+        }
 
     def save(self, path: Path) -> str:
         """Write atomically and durably; returns the SHA-256 of the content."""
-        arrays, offset = [], 0
-        for array in self._arrays():
-            arrays.append({"dtype": array.dtype.str, "count": len(array), "offset": offset})
+        arrays = {name: np.ascontiguousarray(array) for name, array in self._arrays().items()}
+        contents, offset = {}, 0
+        for name, array in arrays.items():
+            contents[name] = {"dtype": array.dtype.str, "count": len(array), "offset": offset}
             offset += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
-        header = json.dumps({"level_sizes": self.space.level_sizes, "arrays": arrays, "bytes": offset}).encode()
+        about = {"level_sizes": self.space.level_sizes, "rows": len(self.rows), "arrays": contents, "bytes": offset}
+        header = json.dumps(about).encode()
         header += b" " * (-(len(_MAGIC) + 8 + len(header)) % _ALIGNMENT)
         digest = hashlib.sha256()
         temporary = path.with_suffix(".tmp")
         with temporary.open("wb") as file:
             parts: list[bytes | memoryview] = [_MAGIC + len(header).to_bytes(8, "little") + header]
-            for array in self._arrays():
-                parts += [np.ascontiguousarray(array).view(np.uint8).data, b"\0" * (-array.nbytes % _ALIGNMENT)]
+            for array in arrays.values():
+                parts += [array.view(np.uint8).data, b"\0" * (-array.nbytes % _ALIGNMENT)]
             for part in parts:
                 digest.update(part)
                 file.write(part)
@@ -132,17 +135,30 @@ class Segment:
         if size != start + header["bytes"]:
             wanted = start + header["bytes"]
             raise CatalogError(f"{path} has {size} bytes instead of {wanted}; restore the catalog folder")
-        arrays = [_mapped(path, start + entry["offset"], entry) for entry in header["arrays"]]
-        space = SidSpace(tuple(header["level_sizes"]))
-        keys, codes, children = arrays[0], arrays[1 : 1 + space.levels], arrays[1 + space.levels : -2]
-        return cls(space, keys, tuple(codes), tuple(children), PackedItems(arrays[-2], arrays[-1]))
+        # Copy on write, though nobody writes: to the kernel, read-only arrays would be other types to compile for.
+        mapped = np.memmap(path, np.uint8, "c", start).view(np.ndarray) if header["bytes"] else np.empty(0, np.uint8)
+        arrays = {name: _part(mapped, entry) for name, entry in header["arrays"].items()}
+        space, n = SidSpace(tuple(header["level_sizes"])), int(header["rows"])
+        codes = tuple(arrays[f"codes.{d}"] for d in range(space.levels))
+        first = tuple(arrays[f"first.{d}"] for d in range(space.levels))
+        rows = PackedRows(
+            Ids(arrays["id_offsets"], arrays["ids"]),
+            Columns.from_arrays(n, _group(arrays, "columns.")),
+            Windows.from_arrays(n, _group(arrays, "windows.")),
+        )
+        prepared = {from_json(json.loads(text)): words for text, words in _group(arrays, "named.").items()}
+        return cls(Levels(space, arrays["keys"], codes, first), arrays.get("leaf_rows"), rows, prepared)
 
 
-def _mapped(path: Path, offset: int, entry: dict[str, object]) -> NDArray[Any]:
-    dtype, count = np.dtype(str(entry["dtype"])), int(str(entry["count"]))
-    if not count:
-        return np.empty(0, dtype)
-    return np.memmap(path, dtype, "r", offset, (count,)).view(np.ndarray)
+def _group(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _part(mapped: NDArray[np.uint8], entry: Mapping[str, object]) -> NDArray[Any]:
+    dtype, count, offset = np.dtype(str(entry["dtype"])), int(str(entry["count"])), int(str(entry["offset"]))
+    if min(count, offset) < 0 or offset + count * dtype.itemsize > len(mapped):
+        raise ValueError("an array lies outside of the file")
+    return mapped[offset : offset + count * dtype.itemsize].view(dtype)
 
 
 def checksum(path: Path) -> str:

@@ -1,18 +1,112 @@
-"""The step of a constrained beam search: exact best continuations, as many as there are and never one more."""
+"""The step of a constrained beam search: exact best continuations, as many as there are and never one more.
+
+`step` is the compiled one; `numpy_step` says the same in numpy, for tests and where numba cannot be had.
+"""
 
 from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neo_runtime.trie.live import Children
+from neo_runtime.sid.space import SidSpace
+from neo_runtime.trie.levels import Ints
+from neo_runtime.trie.live import LiveTrie, Nodes, Wanted
+from neo_runtime.trie.type_view import TypeView
+
+kernel: Any
+try:
+    from neo_runtime.trie import kernel
+except ImportError:  # numba does not know this Python yet
+    kernel = None
 
 Floats = NDArray[np.float32]
+_NONE: Ints = np.empty(0, np.int32)
 
 
-def child_scores(children: Children, code_scores: Floats, row_scores: Floats) -> Floats:
-    """Score of every child: its row's score plus its code's. `code_scores` [rows, K], `row_scores` [rows]; [c]."""
-    scores: Floats = code_scores[children.parent, children.code] + row_scores[children.parent]
+class Steps(NamedTuple):
+    """Per request b, best first: `counts[b]` continuations in row b of every array [requests, width].
+
+    `rows` are counted from the request's first prefix. Nodes are flat: of request b from b * width on.
+    """
+
+    scores: Floats
+    rows: Ints
+    codes: Ints
+    nodes: Nodes
+    counts: NDArray[np.int64]
+
+
+def normalizers(logits: Floats) -> Floats:
+    """Logarithm of the sum of exponentials of every row."""
+    norms = np.empty(len(logits), np.float32)
+    if kernel is not None:
+        logits = np.ascontiguousarray(logits, np.float32)
+        kernel.normalize(logits, np.empty((len(logits), _blocks(logits)), np.float32), norms)
+        return norms
+    top = logits.max(axis=1)
+    np.add(top, np.log(np.exp(logits - top[:, None]).sum(axis=1)), out=norms)
+    return norms
+
+
+def step(
+    trie: LiveTrie, depth: int, nodes: Nodes, logits: Floats, row_scores: Floats, width: int, *,
+    norms: Floats | None = None, starts: NDArray[np.int64] | None = None,
+) -> Steps:  # fmt: skip
+    """The `width` best live children of prefixes of `depth` codes, for one request or for several on one trie.
+
+    A child scores `row_scores[row] - norms[row] + logits[row, code]`, ties in (row, code) order; `norms` None: each
+    row's own normaliser. `logits` float32 [rows, codes]; request b has rows [starts[b], starts[b + 1]); None: all one.
+    """
+    starts = np.array([0, len(row_scores)]) if starts is None else starts
+    if kernel is None:
+        return numpy_step(trie, depth, nodes, logits, row_scores, width, norms=norms, starts=starts)
+    logits, requests, rows = np.ascontiguousarray(logits, np.float32), len(starts) - 1, len(row_scores)
+    tops = np.empty((rows, _blocks(logits)), np.float32)
+    out = _empty(requests, width)
+    own = norms is None
+    if norms is None:
+        norms = np.empty(rows, np.float32)
+    else:
+        kernel.normalize(logits, tops, np.empty(rows, np.float32))
+    kernel.step(
+        logits, row_scores, norms, tops, own, starts, nodes.base, nodes.delta, *trie.base.depths[depth],
+        *trie.delta.depths[depth], np.empty(width, np.uint64), out.scores, out.rows, out.codes,
+        out.nodes.base.reshape(requests, width), out.nodes.delta.reshape(requests, width), out.counts,
+    )  # fmt: skip
+    return out
+
+
+def warm_up() -> None:
+    """Compile now, or load what an earlier process compiled: the first use would wait for seconds."""
+    trie = LiveTrie.of(TypeView.empty(SidSpace((2, 2))), Wanted(None, None, (_NONE, _NONE)))
+    step(trie, 0, trie.root(), np.zeros((1, 2), np.float32), np.zeros(1, np.float32), 1)
+
+
+def numpy_step(
+    trie: LiveTrie, depth: int, nodes: Nodes, logits: Floats, row_scores: Floats, width: int, *,
+    norms: Floats | None = None, starts: NDArray[np.int64],
+) -> Steps:  # fmt: skip
+    """See `step`."""
+    norms = normalizers(logits) if norms is None else norms
+    out = _empty(len(starts) - 1, width)
+    for request, (first, end) in enumerate(pairwise(starts.tolist())):
+        live = trie.children(depth, Nodes(nodes.base[first:end], nodes.delta[first:end]))
+        scores = child_scores(live.parent, live.code, logits[first:end], row_scores[first:end] - norms[first:end])
+        chosen = best(scores, width)
+        count = out.counts[request] = len(chosen)
+        out.scores[request, :count] = scores[chosen]
+        out.rows[request, :count], out.codes[request, :count] = live.parent[chosen], live.code[chosen]
+        flat = slice(request * width, request * width + count)
+        out.nodes.base[flat], out.nodes.delta[flat] = live.nodes.take(chosen)
+    return out
+
+
+def child_scores(parent: Ints, code: Ints, logits: Floats, offsets: Floats) -> Floats:
+    """Score of every child: its row's offset plus its code's logit. `logits` [rows, codes], `offsets` [rows]; [c]."""
+    scores: Floats = offsets[parent] + logits[parent, code]
     return scores
 
 
@@ -25,3 +119,16 @@ def best(scores: Floats, width: int) -> NDArray[np.int64]:
         indices = np.arange(len(scores))
     order = np.argsort(-scores[indices], kind="stable")[:width]
     return indices[order]
+
+
+def _empty(requests: int, width: int) -> Steps:
+    shape = (requests, width)
+    nodes = Nodes(np.empty(requests * width, np.int32), np.empty(requests * width, np.int32))
+    return Steps(
+        np.empty(shape, np.float32), np.empty(shape, np.int32), np.empty(shape, np.int32), nodes,
+        np.zeros(requests, np.int64),
+    )  # fmt: skip
+
+
+def _blocks(logits: Floats) -> int:
+    return -(-int(logits.shape[1]) // int(kernel.BLOCK))

@@ -1,38 +1,43 @@
-"""TypeView: one item type at one generation: a large base segment, the base leaves that died or changed since it was
-built, and a small delta segment with what replaced them. A leaf is live in exactly one of the two.
+"""TypeView: one item type at one generation: a large base segment, the base rows that died or changed since it was
+built, and a small delta with what replaced them. A leaf is live in exactly one of the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from neo_runtime.sid.space import SidSpace
-from neo_runtime.trie.items import PackedItems
-from neo_runtime.trie.rank import RankBits
+from neo_runtime.sid.space import Keys, SidSpace
+from neo_runtime.trie.dead import Dead
+from neo_runtime.trie.delta import Delta
+from neo_runtime.trie.levels import Ints
+from neo_runtime.trie.predicate import Predicate
+from neo_runtime.trie.rows import Leaf, PackedRows
 from neo_runtime.trie.segment import Segment
 
-Changes = Mapping[int, tuple[str, ...]]
-"""Packed SID to the item ids on it from now on, best first; none: the leaf is gone."""
+Changes = Mapping[int, Leaf]
+"""Packed SID to the rows on it from now on, best first; none: the leaf is gone."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TypeView:
-    """Immutable. `alive` None: every base leaf is."""
+    """Immutable."""
 
     base: Segment
-    alive: RankBits | None
-    delta: Segment
+    dead: Dead
+    delta: Delta
 
     @classmethod
-    def empty(cls, space: SidSpace) -> TypeView:
-        return cls(Segment.empty(space), None, Segment.empty(space))
+    def of_base(cls, base: Segment, named: Iterable[Predicate] = ()) -> TypeView:
+        """`named` predicates are followed from change to change."""
+        return cls(base, Dead.none(base), Delta.empty(base.space, named))
 
     @classmethod
-    def of_base(cls, base: Segment) -> TypeView:
-        return cls(base, None, Segment.empty(base.space))
+    def empty(cls, space: SidSpace, named: Iterable[Predicate] = ()) -> TypeView:
+        return cls.of_base(Segment.empty(space), named)
 
     @property
     def space(self) -> SidSpace:
@@ -40,42 +45,73 @@ class TypeView:
 
     def __len__(self) -> int:
         """Live leaves, that is distinct SIDs."""
-        return (len(self.base) if self.alive is None else self.alive.count) + len(self.delta)
+        return len(self.base) - len(self.dead.leaves) + len(self.delta)
 
     def apply(self, changes: Changes) -> TypeView:
         """The view after `changes`; self stays as it is."""
         if not changes:
             return self
-        changed = np.array(sorted(changes), np.uint64)
-        in_base = self.base.find(changed)
-        in_base = in_base[in_base >= 0]
-        alive = self.alive
-        if len(in_base):
-            alive = (alive or RankBits.full(len(self.base))).without(in_base)
-        kept = np.flatnonzero(~np.isin(self.delta.keys, changed))
-        added = [key for key in changed.tolist() if changes[key]]
-        keys = np.concatenate([self.delta.keys[kept], np.array(added, np.uint64)])
-        items = self.delta.items.take(kept).concat(PackedItems.of(changes[key] for key in added))
-        order = np.argsort(keys)
-        return TypeView(self.base, alive, Segment.build(self.space, keys[order], items.take(order)))
+        keys = sorted(changes)
+        changed = np.array(keys, np.uint64)
+        places = self.base.levels.find(changed)
+        dead = self.dead.adding(self.base, self._base_rows(places[places >= 0]))
+        return TypeView(self.base, dead, self.delta.replaced(changed, [changes[key] for key in keys]))
 
-    def compacted(self) -> Segment:
-        """A new base with everything that is live."""
-        if self.alive is None and not len(self.delta):
+    def _base_rows(self, leaves: NDArray[np.int64]) -> Ints:
+        """Every row of these base leaves."""
+        if self.base.leaf_rows is None:
+            return leaves.astype(np.int32)
+        return _runs(self.base.leaf_rows[leaves], self.base.leaf_rows[leaves + 1])
+
+    def compacted(self, named: Iterable[Predicate] = ()) -> Segment:
+        """A new base with everything that is live, and bitmaps of the `named` predicates."""
+        named = list(named)
+        if not self.dead and not len(self.delta) and self.base.filters.prepared.keys() == set(named):
             return self.base
-        kept = np.arange(len(self.base)) if self.alive is None else self.alive.places()
-        keys = np.concatenate([self.base.keys[kept], self.delta.keys])
-        items = self.base.items.take(kept).concat(self.delta.items)
-        order = np.argsort(keys, kind="stable")
-        return Segment.build(self.space, keys[order], items.take(order))
+        kept = np.delete(np.arange(len(self.base), dtype=np.int32), self.dead.leaves)
+        kept_keys = self.base.keys[kept]
+        at = np.searchsorted(kept_keys, self.delta.keys)
+        row_at, leaf_rows = at, None
+        if self.base.leaf_rows is not None or self.delta.leaf_rows is not None:
+            counts, added = _counts(self.base)[kept], _counts(self.delta)
+            row_at = np.repeat(np.concatenate([[0], np.cumsum(counts)])[at], added)
+            leaf_rows = np.concatenate([[0], np.cumsum(np.insert(counts, at, added))]).astype(np.int32)
+            if leaf_rows[-1] == len(leaf_rows) - 1:
+                leaf_rows = None
+        rows = self.base.rows.spliced(self.dead.rows, PackedRows.of(self.delta.rows.tolist()), row_at)
+        return Segment.build(self.space, np.insert(kept_keys, at, self.delta.keys), leaf_rows, rows, named)
 
     def items_on(self, key: int) -> tuple[str, ...]:
-        """Item ids on a packed SID, best first; none where it is not live."""
-        wanted = np.array([key], np.uint64)
-        place = int(self.delta.find(wanted)[0])
+        """Ids of the items on a packed SID, best first; none where it is not live."""
+        place = leaf_of(self.delta.keys, key)
         if place >= 0:
-            return self.delta.items.ids(place)
-        place = int(self.base.find(wanted)[0])
-        if place < 0 or (self.alive is not None and not self.alive.test(np.array([place]))[0]):
+            return tuple(self.delta.row_id(row) for row in rows_of(self.delta, place))
+        place = leaf_of(self.base.keys, key)
+        if place < 0 or leaf_of(self.dead.leaves, place) >= 0:
             return ()
-        return self.base.items.ids(place)
+        return tuple(self.base.row_id(row) for row in rows_of(self.base, place))
+
+
+def rows_of(segment: Segment | Delta, leaf: int) -> range:
+    """The rows of a leaf."""
+    if segment.leaf_rows is None:
+        return range(leaf, leaf + 1)
+    return range(int(segment.leaf_rows[leaf]), int(segment.leaf_rows[leaf + 1]))
+
+
+def leaf_of(ascending: Keys | Ints, value: int) -> int:
+    """The place of a value, -1 where it is not there."""
+    place = int(np.searchsorted(ascending, ascending.dtype.type(value)))
+    return place if place < len(ascending) and int(ascending[place]) == value else -1
+
+
+def _counts(segment: Segment | Delta) -> Ints:
+    return np.ones(len(segment), np.int32) if segment.leaf_rows is None else np.diff(segment.leaf_rows)
+
+
+def _runs(starts: Ints, ends: Ints) -> Ints:
+    """All numbers of all runs, ascending as the runs are."""
+    lengths = ends - starts
+    before = np.cumsum(lengths) - lengths
+    numbers: Ints = np.arange(lengths.sum(), dtype=np.int32) + np.repeat(starts - before, lengths).astype(np.int32)
+    return numbers

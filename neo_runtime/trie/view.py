@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from neo_runtime.sid.space import Keys
-from neo_runtime.trie.live import LiveTrie
-from neo_runtime.trie.rank import RankBits
+from neo_runtime.trie.delta import Delta
+from neo_runtime.trie.levels import Ints
+from neo_runtime.trie.live import LiveTrie, Wanted, intersection
+from neo_runtime.trie.predicate import Predicate
+from neo_runtime.trie.rank import Words, only
 from neo_runtime.trie.segment import Segment
-from neo_runtime.trie.type_view import Changes, TypeView
+from neo_runtime.trie.type_view import Changes, TypeView, rows_of
 from neo_runtime.types import ItemKey
+
+
+@dataclass(frozen=True, slots=True)
+class Restriction:
+    """What a request may emit: only `item_types` (none named: all), only `allow` (None: all), nothing of `deny`, only
+    what passes every predicate and may be shown at `now_us` (None: whatever the availability) in `region`.
+
+    `allow` and `deny` map an item to its packed SID in the view's generation. On a shared SID only permitted items
+    are named.
+    """
+
+    item_types: Collection[str] = ()
+    allow: Mapping[ItemKey, int] | None = None
+    deny: Mapping[ItemKey, int] = field(default_factory=dict)
+    predicates: Collection[Predicate] = ()
+    now_us: int | None = None
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,19 +48,17 @@ class TrieView:
         types = {name: view.apply(changes.get(name, {})) for name, view in self.types.items()}
         return TrieView(generation, types)
 
-    def restrict(
-        self,
-        item_types: Collection[str] = (),
-        allow: Mapping[ItemKey, int] | None = None,
-        deny: Mapping[ItemKey, int] | None = None,
-    ) -> RestrictedView:
-        """What a request may emit: only `item_types` (none named: all), only `allow` (None: all), nothing of `deny`.
+    def restrict(self, restriction: Restriction = Restriction()) -> RestrictedView:
+        """Exactly the trie of the permitted items, at every prefix. Without availability where `now_us` is None."""
+        names = list(restriction.item_types) or list(self.types)
+        return RestrictedView(
+            self.generation, {name: _restricted(self.types[name], name, restriction) for name in names}
+        )
 
-        Both map an item to its packed SID in this generation. On a shared SID only the permitted items are named.
-        """
-        names = list(item_types) or list(self.types)
-        tries = {name: _restricted(self.types[name], name, allow, deny or {}) for name in names}
-        return RestrictedView(self.generation, tries)
+
+def now_us() -> int:
+    """The clock of availability windows."""
+    return time.time_ns() // 1_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,33 +70,41 @@ class RestrictedView:
 
     @property
     def is_empty(self) -> bool:
-        return not any(len(trie) for trie in self.tries.values())
+        return all(trie.is_empty for trie in self.tries.values())
 
 
-def _restricted(
-    view: TypeView, name: str, allow: Mapping[ItemKey, int] | None, deny: Mapping[ItemKey, int]
-) -> LiveTrie:
-    allowed = None if allow is None else {key.id: sid for key, sid in allow.items() if key.type == name}
-    denied = {key.id: sid for key, sid in deny.items() if key.type == name}
-    base_bits, delta_bits = view.alive, None
-    if allowed is not None:
-        sids = np.array(sorted(set(allowed.values())), np.uint64)
-        base_bits = _intersect(base_bits, RankBits.of(_found(view.base, sids), len(view.base)))
-        delta_bits = RankBits.of(_found(view.delta, sids), len(view.delta))
-    trie = LiveTrie(view, base_bits, delta_bits, None if allowed is None else frozenset(allowed), frozenset(denied))
-    touched = {*denied.values(), *(allowed or {}).values()} if denied or allowed else set()
-    return trie.without_leaves(_emptied(trie, touched)) if touched else trie
+def _restricted(view: TypeView, name: str, wanted: Restriction) -> LiveTrie:
+    allow = None if wanted.allow is None else {key.id: sid for key, sid in wanted.allow.items() if key.type == name}
+    deny = {key.id: sid for key, sid in wanted.deny.items() if key.type == name}
+    segments: tuple[Segment, Delta] = (view.base, view.delta)
+    base, delta = (intersection(_bitmaps(segment, wanted, allow)) for segment in segments)
+    return LiveTrie.of(view, Wanted(base, delta, (_places(view.base, deny), _places(view.delta, deny))))
 
 
-def _intersect(bits: RankBits | None, other: RankBits) -> RankBits:
-    return other if bits is None else bits & other
+def _bitmaps(segment: Segment | Delta, wanted: Restriction, allow: Mapping[str, int] | None) -> Iterator[Words]:
+    filters = segment.filters if isinstance(segment, Segment) else segment
+    if wanted.now_us is not None:
+        available = filters.available(wanted.now_us, wanted.region)
+        if available is not None:
+            yield available
+    for predicate in wanted.predicates:
+        yield filters.words(predicate)
+    if allow is not None:
+        yield only(_places(segment, allow), len(segment.rows))
 
 
-def _found(segment: Segment, keys: Keys) -> NDArray[np.int64]:
-    places = segment.find(keys)
-    return places[places >= 0]
+def _places(segment: Segment | Delta, items: Mapping[str, int]) -> Ints:
+    """The rows of items with their SIDs, ascending."""
+    if not items:
+        return np.empty(0, np.int32)
+    ids = np.array(list(items), object)
+    leaves = segment.levels.find(np.fromiter(items.values(), np.uint64, len(items)))
+    found = leaves >= 0
+    return np.array(sorted(_rows(segment, zip(ids[found], leaves[found].tolist(), strict=True))), np.int32)
 
 
-def _emptied(trie: LiveTrie, sids: Iterable[int]) -> list[int]:
-    """Those SIDs on which no permitted item is left."""
-    return [sid for sid in sids if not trie.permitted(trie.view.items_on(sid))]
+def _rows(segment: Segment | Delta, items: Iterable[tuple[str, int]]) -> Iterator[int]:
+    for item_id, leaf in items:
+        for row in rows_of(segment, leaf):
+            if segment.row_id(row) == item_id:
+                yield row

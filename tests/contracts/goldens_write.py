@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from neo_runtime import trie
 from neo_runtime.catalog.item import Delete, ItemRecord, RawRecord, Upsert
 from neo_runtime.catalog.records import Assignment, Base, DeadLetter, Description, State, TypeStats
 from neo_runtime.catalog.store import Store
@@ -23,8 +24,9 @@ from neo_runtime.ingest.event import JSON, PROTOBUF, encode
 from neo_runtime.ingest.outgoing import OutgoingEncoder
 from neo_runtime.sid.codebook import Codebook
 from neo_runtime.sid.space import SidSpace
-from neo_runtime.trie.items import PackedItems
+from neo_runtime.trie.predicate import Condition, Equals, Predicate
 from neo_runtime.trie.segment import Segment
+from neo_runtime.trie.windows import Window
 from neo_runtime.types import ItemKey, Position
 from tests.contracts.golden_messages import MESSAGES
 from tests.kit import dump
@@ -54,7 +56,7 @@ LEVELS = ([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]], [[0.25, 0, 0], [0, 0,
 CODEBOOK = Codebook("film", "test-vectors", tuple(np.array(level, np.float32) for level in LEVELS))
 FINGERPRINT = "5d49b66f60ddb6cd"
 SEGMENT_KEYS, SEGMENT_ITEMS = (0, 3, 6), (("a",), ("c", "b"), ("ö",))
-SEGMENT_SHA256 = "569828463f494208d8eccd148aa531ec10098a68e81d5d07d137b75b07ca5946"
+SEGMENT_SHA256 = "e4b8b4d881a4fc17100100b1033fd8a0bed8901c23d212c0f22379672e75c694"
 
 ASSIGNED = Assignment("film", "d", (2, 1), TIME_US, 0.125, 8)
 GONE = Assignment("film", "b", (), TIME_US, 0.0, 8)
@@ -67,7 +69,7 @@ OUTGOING = {
     "dead letter without its value": (LETTER, 1), "dead letter without key and headers": (LETTER, 2),
 }  # fmt: skip
 
-DESCRIPTION = Description(1, "default", "0a1b2c3d", "share", {"film": FINGERPRINT})
+DESCRIPTION = Description(2, "default", "0a1b2c3d", "share", {"film": FINGERPRINT})
 STATE = State(8, TIME_US, {"film": TypeStats(4, 4, 0)}, {"upserted": 5, "deleted": 1}, 1, 2)
 BASE = Base(7, {"film": "film-7.seg"}, {"film": SEGMENT_SHA256})
 ORIGIN = ("neo.catalog.items", 3, 40)
@@ -81,12 +83,17 @@ ITEMS = {
     ItemKey("film", "ö"): ItemRecord("Ö", "", {}, 0.0, 0, False, 6, 7, 0.0, b"", *ORIGIN),
 }
 BEARERS = {0: [(0.5, "a")], 3: [(0.25, "c")], 5: [(2.0, "d")], 6: [(0.0, "ö")]}
-LOG: dict[int, LogEntry] = {8: {"film": [(3, ["c"]), (5, ["d"])]}}
+LOG: dict[int, LogEntry] = {
+    8: {"film": [(3, [trie.Row("c", {"year": 1951})]), (5, [trie.Row("d", {}, (Window(None, TIME_US, ("north",)),))])]}
+}
 OFFSETS = {("neo.catalog.items", 3): 42, ("events.jsonl", 0): 1 << 40}
 
 
 def segment() -> Segment:
-    return Segment.build(SidSpace((4, 2)), np.array(SEGMENT_KEYS, np.uint64), PackedItems.of(SEGMENT_ITEMS))
+    leaf_rows = np.cumsum([0, *map(len, SEGMENT_ITEMS)]).astype(np.int32)
+    rows = trie.PackedRows.of([trie.Row(item, {"year": 1951}) for leaf in SEGMENT_ITEMS for item in leaf])
+    keys = np.array(SEGMENT_KEYS, np.uint64)
+    return Segment.build(SidSpace((4, 2)), keys, leaf_rows, rows, [Predicate(must=(Condition("year", Equals(1951)),))])
 
 
 def events() -> list[Row]:

@@ -24,6 +24,7 @@ from neo_runtime.catalog.tables import TABLES
 from neo_runtime.ingest.event import decode
 from neo_runtime.sid.codebook import load_codebooks
 from neo_runtime.trie.segment import Segment
+from neo_runtime.trie.type_view import rows_of
 from neo_runtime.types import ItemKey, Position
 from neo_runtime.v1 import (
     catalog_admin_service_pb2,
@@ -181,11 +182,13 @@ def test_the_golden_segment_holds_every_leaf() -> None:
     loaded = Segment.load(golden.FOLDER / "segments" / "film-7.seg")
     assert loaded.space.level_sizes == (4, 2)
     assert loaded.keys.tolist() == list(golden.SEGMENT_KEYS)
-    assert tuple(loaded.items.ids(leaf) for leaf in range(len(loaded))) == golden.SEGMENT_ITEMS
-    assert [codes.tolist() for codes in loaded.codes] == [[0, 1, 3], [0, 1, 0]]
-    assert [children.tolist() for children in loaded.first_child] == [[0, 3], [0, 1, 2, 3]]
+    ids = [[loaded.row_id(row) for row in rows_of(loaded, leaf)] for leaf in range(len(loaded))]
+    assert tuple(map(tuple, ids)) == golden.SEGMENT_ITEMS
+    assert [loaded.row(row).attributes for row in range(4)] == [{"year": 1951}] * 4
+    assert [codes.tolist() for codes in loaded.levels.codes] == [[0, 1, 3], [0, 1, 0]]
+    assert [children.tolist() for children in loaded.levels.first_child] == [[0, 3], [0, 1, 2, 3]]
     content = (golden.FOLDER / "segments" / "film-7.seg").read_bytes()
-    assert (content[:8], hashlib.sha256(content).hexdigest()) == (b"NEOSEG01", golden.SEGMENT_SHA256)
+    assert (content[:8], hashlib.sha256(content).hexdigest()) == (b"NEOSEG02", golden.SEGMENT_SHA256)
 
 
 def test_the_golden_codebook_keeps_its_fingerprint_and_its_codes() -> None:

@@ -15,6 +15,7 @@ from neo_runtime.catalog.catalog import Catalog, open_reader
 from neo_runtime.catalog.item import Delete, Upsert
 from neo_runtime.catalog.reader import CatalogReader
 from neo_runtime.sid.assign import CollisionPolicy
+from neo_runtime.trie.type_view import rows_of
 from neo_runtime.types import ItemKey
 from tests.kit import tiny
 
@@ -123,7 +124,10 @@ def test_state_equals_the_fold_however_the_log_is_cut(
 
 def _leaves(view: object, kind: str) -> list[tuple[int, tuple[str, ...]]]:
     segment = view.types[kind].compacted()  # type: ignore[attr-defined]
-    return [(int(sid), segment.items.ids(leaf)) for leaf, sid in enumerate(segment.keys)]
+    return [
+        (int(sid), tuple(segment.row_id(row) for row in rows_of(segment, leaf)))
+        for leaf, sid in enumerate(segment.keys)
+    ]
 
 
 @given(logs)

@@ -1,0 +1,105 @@
+"""Level arrays: the trie over sorted packed SIDs of one item type, without what lies on its leaves.
+
+At depth d a node is a prefix of d codes; its number is its place among all prefixes of that length, in key order.
+`codes[d]` holds the last code of every node of depth d + 1, `first_child[d]` where the children of every node of
+depth d begin. So the children of a node, and the leaves below it, are one contiguous run.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neo_runtime.sid.space import Keys, SidSpace
+
+Ints = NDArray[np.int32]
+Codes = tuple[NDArray[np.uint16], ...]
+_COMPILED_FROM = 50_000  # keys; below, numpy is as fast, and a process that never needs the kernel does not load it
+_CHUNK = 1 << 16  # keys at once: what is computed of them stays in the cache
+
+
+class Levels:
+    """The trie of `keys`."""
+
+    def __init__(self, space: SidSpace, keys: Keys, codes: Codes, first_child: tuple[Ints, ...]) -> None:
+        self.space, self.keys, self.codes, self.first_child = space, keys, codes, first_child
+
+    @classmethod
+    def build(cls, space: SidSpace, keys: Keys) -> Levels:
+        """`keys` uint64 [n], strictly ascending."""
+        build = compiled_arrays if len(keys) >= _COMPILED_FROM else numpy_arrays
+        return cls(space, keys, *build(space, keys))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @cached_property
+    def _bounds(self) -> tuple[NDArray[np.integer], ...]:
+        bounds: list[NDArray[np.integer]] = [self.first_child[-1]]
+        for children in self.first_child[-2::-1]:
+            bounds.append(bounds[-1][children])
+        return tuple(bounds[::-1])
+
+    def leaf_bounds(self, depth: int) -> NDArray[np.integer]:
+        """Node p of `depth`, above the leaves, covers leaves [bounds[p], bounds[p + 1])."""
+        return self._bounds[depth]
+
+    def parents(self, depth: int, nodes: Ints) -> Ints:
+        """The nodes of depth - 1, each once and ascending, that `nodes` of `depth` (ascending) lie below."""
+        above = np.searchsorted(self.first_child[depth - 1], nodes, "right").astype(np.int32) - np.int32(1)
+        return above if len(above) < 2 else above[np.concatenate([[True], above[1:] != above[:-1]])]
+
+    def find(self, keys: Keys) -> NDArray[np.int64]:
+        """Leaf of every key, -1 where it is not there: int64 [n]."""
+        places = np.searchsorted(self.keys, keys)
+        found = places < len(self)
+        found[found] = self.keys[places[found]] == keys[found]
+        return np.where(found, places, -1)
+
+    def nbytes(self) -> int:
+        """Bytes of the arrays that a step reads."""
+        return sum(array.nbytes for array in self.codes) + sum(array.nbytes for array in self.first_child)
+
+
+def numpy_arrays(space: SidSpace, keys: Keys) -> tuple[Codes, tuple[Ints, ...]]:
+    """Codes and first children, chunk by chunk, so that little memory is needed beside the result."""
+    levels = space.levels
+    codes: list[list[NDArray[np.uint16]]] = [[] for _ in range(levels)]
+    first: list[list[Ints]] = [[] for _ in range(levels)]
+    counts = [0] * levels  # nodes of every depth from 1 on, before this chunk
+    for start in range(0, len(keys), _CHUNK):
+        chunk = keys[start : start + _CHUNK]
+        difference = np.full(len(chunk), ~np.uint64(0))
+        np.bitwise_xor(chunk[1:], chunk[:-1], out=difference[1:])
+        if start:
+            difference[0] = chunk[0] ^ keys[start - 1]
+        above = np.flatnonzero(np.arange(len(chunk)) + start == 0)  # the root begins at the first key
+        for level, (shift, bits) in enumerate(zip(space.shifts, space.bits, strict=True)):
+            is_fresh = difference >= np.uint64(1 << shift)
+            numbers = np.cumsum(is_fresh, dtype=np.int32)
+            fresh = np.flatnonzero(is_fresh)
+            codes[level].append(((chunk[fresh] >> np.uint64(shift)) & np.uint64((1 << bits) - 1)).astype(np.uint16))
+            first[level].append(numbers[above] + np.int32(counts[level] - 1))
+            counts[level] += len(fresh)
+            above = fresh
+    for level in range(levels):
+        if not len(keys) and not level:
+            first[level].append(np.zeros(1, np.int32))  # the root is there even where nothing is below it
+        first[level].append(np.array([counts[level]], np.int32))
+    none: NDArray[np.uint16] = np.empty(0, np.uint16)
+    return tuple(np.concatenate([none, *parts]) for parts in codes), tuple(map(np.concatenate, first))
+
+
+def compiled_arrays(space: SidSpace, keys: Keys) -> tuple[Codes, tuple[Ints, ...]]:
+    """The same through the kernel: no memory beside the result."""
+    from neo_runtime.trie import kernel
+
+    codes, first = [], []
+    for level, (shift, bits) in enumerate(zip(space.shifts, space.bits, strict=True)):
+        codes.append(np.empty(kernel.count_nodes(keys, np.uint64(1 << shift)), np.uint16))
+        first.append(np.empty(len(codes[level - 1]) + 1 if level else 0, np.int32))
+        above = np.uint64(1 << space.shifts[level - 1]) if level else np.uint64(0)
+        kernel.fill_level(keys, np.uint64(shift), np.uint64((1 << bits) - 1), above, codes[level], first[level])
+    return tuple(codes), (np.array([0, len(codes[0])], np.int32), *first[1:])
