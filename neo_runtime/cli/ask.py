@@ -145,7 +145,8 @@ def _event_json(event: Start | Text | ItemSpan | Finish) -> dict[str, object]:
             return {"text": event.text}
         case ItemSpan():
             item = event.item
-            return {"item": str(item.key), "title": item.title, "generation": event.generation}
+            source = {"snapshot": event.snapshot, "generation": event.generation}
+            return {"item": str(item.key), "title": item.title, **source}
         case Finish():
             return {"finish": event.reason, "text_tokens": event.usage.text_tokens}
 

@@ -75,12 +75,13 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class ItemSpan:
-    """An item in the stream, valid in `generation`, with the alternatives that were asked for."""
+    """An item in the stream, valid in `generation` of `snapshot`, with the alternatives that were asked for."""
 
     index: int
     ranked: RankedItem
     alternatives: tuple[RankedItem, ...]
     generation: int
+    snapshot: str
 
     @property
     def item(self) -> Item:
@@ -152,7 +153,7 @@ class EventReader:
         if kind == "item_span":
             span = message.item_span
             others = tuple(ranked_item(entry) for entry in span.alternatives)
-            return ItemSpan(span.index, ranked_item(span.item), others, span.catalog.generation)
+            return ItemSpan(span.index, ranked_item(span.item), others, span.catalog.generation, span.catalog.snapshot)
         if kind == "usage":
             self._usage = usage(message.usage)
         if kind == "finish":

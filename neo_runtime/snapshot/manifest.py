@@ -102,9 +102,14 @@ def digest_of(manifest: bytes) -> str:
     return hashlib.sha256(manifest).hexdigest()
 
 
+def is_name(text: str) -> bool:
+    """Whether it can be one; a path elsewhere cannot."""
+    return bool(_NAME.fullmatch(text))
+
+
 def check_name(name: str) -> str:
     """SnapshotError for what cannot be a folder on every store, or is an alias by rule."""
-    if not _NAME.fullmatch(name) or name in ("live", "previous"):
+    if not is_name(name) or name in ("live", "previous"):
         raise SnapshotError(
             f"{name!r} cannot name a snapshot: up to 100 letters, digits, dots, dashes and underscores, "
             "beginning with a letter or digit, other than live and previous"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from neo_runtime.config import Settings
 from neo_runtime.errors import NotFoundError, SnapshotError
 from neo_runtime.snapshot.aliases import EVENTS, LIVE, PREVIOUS, Aliases, AliasState, Change, Target, name_alias, serve
-from neo_runtime.snapshot.manifest import Manifest, decode_manifest, digest_of
+from neo_runtime.snapshot.manifest import Manifest, decode_manifest, digest_of, is_name
 from neo_runtime.snapshot.store import Progress, SnapshotStore, open_store, sweep
 from neo_runtime.snapshot.verify import verify
 
@@ -58,7 +58,7 @@ class Snapshots:
 
     def named(self, name: str) -> Snapshot:
         """NotFoundError where there is none, SnapshotError where its manifest cannot be used."""
-        content = self.store.manifest(name)
+        content = self.store.manifest(name) if is_name(name) else None
         if content is None:
             raise NotFoundError("snapshot", name, field="name")
         return Snapshot(decode_manifest(content, name), digest_of(content))
