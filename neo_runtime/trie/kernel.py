@@ -15,6 +15,7 @@ import numpy as np
 # Not `fast`: infinities are scores here. Without NaN and with reordered sums, loops become vector instructions.
 _FLAGS = {"nnan", "nsz", "reassoc", "contract", "arcp"}
 _ALL_CODES = 1 << 16
+_SPARSE = 4  # children for each allowed row from which it is better to look for the rows
 BLOCK = 16  # codes whose best is looked at before any of them is
 
 _LOG2_E, _BIAS, _MANTISSA = np.float32(1.4426950408889634), np.float32(127 * (1 << 23)), np.float32(1 << 23)
@@ -164,52 +165,78 @@ def _live_child(
 
 @_compiled
 def _offer_base(
-    heap: Any, size: int, line: Any, blocks: Any, offset: Any, row: int, node: int,
-    first: Any, codes: Any, dead: Any, words: Any, before: Any, bounds: Any,
+    heap: Any, size: int, logits: Any, tops: Any, row: int, first_row: int, offset: Any, child: int, end: int,
+    codes: Any, dead: Any, words: Any, before: Any, bounds: Any,
 ) -> int:  # fmt: skip
-    """Offer the base's live children of one prefix; returns how many are kept."""
-    if node < 0:
-        return size
-    child, end = first[node], first[node + 1]
+    """Offer the live ones of the base's children [child, end) of one prefix; returns how many are kept."""
     least = _least(heap, size)
     is_filtered = len(words) > 0
     if not is_filtered and len(dead):
         place = _lower_bound(dead, 0, len(dead), child)
         is_filtered = place < len(dead) and dead[place] < end
-    count = len(blocks) if end - child >= len(blocks) else 1  # few children: all in one
+    blocks = tops.shape[1]
+    count = blocks if end - child >= blocks else 1  # few children: all in one
     for block in range(count):
         stop, last = end, _ALL_CODES
         if count > 1:
-            if not offset + blocks[block] >= least:
+            if not offset + tops[row, block] >= least:
                 continue
             child = _lower_bound(codes, child, end, block * BLOCK)
             stop, last = min(end, child + BLOCK), (block + 1) * BLOCK
         while child < stop and codes[child] < last:
-            score = offset + line[codes[child]]
+            score = offset + logits[row, codes[child]]
             if score >= least and (not is_filtered or _is_live(child, dead, words, before, bounds)):
-                size = _offer(heap, size, _entry(score, row, codes[child]))
+                size = _offer(heap, size, _entry(score, row - first_row, codes[child]))
                 least = _least(heap, size)
             child += 1
     return size
 
 
 @_compiled
+def _offer_allowed(
+    heap: Any, size: int, logits: Any, row: int, first_row: int, offset: Any, child: int, end: int,
+    codes: Any, words: Any, bounds: Any,
+) -> int:  # fmt: skip
+    """The same where few rows are allowed: from one set bit to the next, over all children without any."""
+    place, last = (bounds[child], bounds[end]) if len(bounds) else (child, end)
+    while True:
+        word = words[place >> 6] >> np.uint64(place & 63)
+        while not word:
+            place = ((place >> 6) + 1) << 6
+            if place >= last:
+                return size
+            word = words[place >> 6]
+        while not word & np.uint64(1):
+            word >>= np.uint64(1)
+            place += 1
+        if place >= last:
+            return size
+        if len(bounds):
+            child = _lower_bound(bounds, child, end, place + 1) - 1
+            place = bounds[child + 1]
+        else:
+            child = place
+            place += 1
+        size = _offer(heap, size, _entry(offset + logits[row, codes[child]], row - first_row, codes[child]))
+        if place >= last:
+            return size
+
+
+@_compiled
 def _offer_delta(
-    heap: Any, size: int, line: Any, offset: Any, row: int, node: int, base_node: int,
+    heap: Any, size: int, logits: Any, row: int, first_row: int, offset: Any, node: int, base_node: int,
     base_first: Any, base_codes: Any, base_dead: Any, base_words: Any, base_before: Any, base_bounds: Any,
     first: Any, codes: Any, dead: Any, words: Any, before: Any, bounds: Any,
 ) -> int:  # fmt: skip
     """Offer the delta's live children of one prefix that the base's side has not offered already."""
-    if node < 0:
-        return size
     for child in range(first[node], first[node + 1]):
-        score = offset + line[codes[child]]
+        score = offset + logits[row, codes[child]]
         if score >= _least(heap, size) and _is_live(child, dead, words, before, bounds):
             twin = _live_child(
                 base_node, codes[child], base_first, base_codes, base_dead, base_words, base_before, base_bounds
             )
             if twin < 0:
-                size = _offer(heap, size, _entry(score, row, codes[child]))
+                size = _offer(heap, size, _entry(score, row - first_row, codes[child]))
     return size
 
 
@@ -242,15 +269,29 @@ def step(
             normalize(logits[first_row:end_row], tops[first_row:end_row], norms[first_row:end_row])
         for row in range(first_row, end_row):
             offset = row_scores[row] - norms[row]
-            size = _offer_base(
-                heap, size, logits[row], tops[row], offset, row - first_row, base_nodes[row],
-                base_first, base_codes, base_dead, base_words, base_before, base_bounds,
-            )  # fmt: skip
-            size = _offer_delta(
-                heap, size, logits[row], offset, row - first_row, delta_nodes[row], base_nodes[row],
-                base_first, base_codes, base_dead, base_words, base_before, base_bounds,
-                delta_first, delta_codes, delta_dead, delta_words, delta_before, delta_bounds,
-            )  # fmt: skip
+            node = base_nodes[row]
+            if node >= 0:
+                child, end = base_first[node], base_first[node + 1]
+                allowed = end - child
+                if len(base_words):
+                    low, high = (base_bounds[child], base_bounds[end]) if len(base_bounds) else (child, end)
+                    allowed = _rank(base_words, base_before, high) - _rank(base_words, base_before, low)
+                if allowed * _SPARSE < end - child:
+                    if allowed:
+                        size = _offer_allowed(
+                            heap, size, logits, row, first_row, offset, child, end, base_codes, base_words, base_bounds,
+                        )  # fmt: skip
+                else:
+                    size = _offer_base(
+                        heap, size, logits, tops, row, first_row, offset, child, end,
+                        base_codes, base_dead, base_words, base_before, base_bounds,
+                    )  # fmt: skip
+            if delta_nodes[row] >= 0:
+                size = _offer_delta(
+                    heap, size, logits, row, first_row, offset, delta_nodes[row], node,
+                    base_first, base_codes, base_dead, base_words, base_before, base_bounds,
+                    delta_first, delta_codes, delta_dead, delta_words, delta_before, delta_bounds,
+                )  # fmt: skip
         counts[request] = size
         for left in range(size - 1, -1, -1):  # the worst goes last
             entry = heap[0]
