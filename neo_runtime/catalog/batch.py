@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from neo_runtime.catalog.encode import Encoded
-from neo_runtime.catalog.item import Delete, Event, ItemRecord, RawRecord, Rejected, Upsert
+from neo_runtime.catalog.item import Delete, Event, ItemRecord, RawRecord, Rejected, Stored, Upsert
 from neo_runtime.catalog.records import Assignment, DeadLetter, Outgoing, TypeStats
 from neo_runtime.catalog.tables import Bearers, LogEntry, Transaction
 from neo_runtime.errors import EventError
 from neo_runtime.sid.assign import CollisionPolicy, nearest_free
 from neo_runtime.sid.codebook import Codebook
-from neo_runtime.trie import Row
-from neo_runtime.types import ItemKey
+from neo_runtime.trie import Leaf, Row
+from neo_runtime.types import ItemKey, Position
 
 MAX_MESSAGE_CHARS = 500  # messages quote what was refused, up to the whole value
 KEPT_DEAD_LETTERS = 10_000  # the newest; older ones stay counted
@@ -38,12 +38,17 @@ class Applied:
 
 
 class Batch:
-    """One batch in one transaction. Call `apply` in log order, then `finish` once."""
+    """One batch in one transaction. Call `apply` in log order, then `finish` once.
+
+    `positions`: the logs that the events come from, and where each will have been read up to.
+    """
 
     def __init__(
-        self, txn: Transaction, codebooks: Mapping[str, Codebook], policy: CollisionPolicy, *, publish: bool
-    ) -> None:
+        self, txn: Transaction, codebooks: Mapping[str, Codebook], policy: CollisionPolicy,
+        positions: Mapping[tuple[str, int], int], *, publish: bool,
+    ) -> None:  # fmt: skip
         self._txn, self._codebooks, self._policy, self._publish = txn, codebooks, policy, publish
+        self._positions, self._superseded = positions, False
         self._state = txn.state()
         self._next_generation = self._state.generation + 1
         self._touched: dict[str, set[int]] = {}
@@ -57,6 +62,8 @@ class Batch:
             self._count("replayed")
         elif isinstance(event, Rejected):
             self._refuse(event.source, event.reason, event.message)
+        elif isinstance(event, Stored):
+            self._take(event)
         elif isinstance(encoded, EventError):
             self._refuse(event.source, encoded.reason, str(encoded))
         elif isinstance(event, Delete):
@@ -68,9 +75,11 @@ class Batch:
             except EventError as error:
                 self._refuse(event.source, error.reason, str(error))
 
-    def finish(self, positions: Mapping[tuple[str, int], int]) -> Applied:
+    def finish(self) -> Applied:
         """Write log, offsets and state; the caller commits."""
-        for (topic, partition), offset in positions.items():
+        if self._superseded:
+            self._forget_own_logs()
+        for (topic, partition), offset in self._positions.items():
             self._txn.put_offset(topic, partition, max(offset, self._txn.offset(topic, partition)))
         if self._records_changed:
             self._state.generation = self._next_generation
@@ -84,33 +93,76 @@ class Batch:
         self._counts[name] = self._counts.get(name, 0) + 1
         self._state.count(name)
 
+    def _is_replay(self, record: ItemRecord | None, source: RawRecord) -> bool:
+        """Whether a log tells again what had already led to a stored state: after a takeover, or with its offsets lost.
+
+        Files may be loaded again with other lines, so this holds for logs alone.
+        """
+        position = source.position
+        return position[:2] in self._positions and record is not None and record.is_newer_than(position)
+
+    def _take(self, event: Stored) -> None:
+        """Another catalog decides; what this one said itself it has."""
+        if event.origin == self._txn.description().catalog_id and event.generation <= self._state.generation:
+            self._count("replayed")
+            return
+        self._superseded = True
+        old, new = self._txn.item(event.key), event.record
+        if old == new:
+            self._count("unchanged")
+        elif old and new and old.is_newer_than(Position(new.source_topic, new.source_partition, new.source_offset)):
+            self._count("replayed")
+        else:
+            self._count("deleted" if new is None or new.deleted else "upserted")
+            self._put(event.key, old, new)
+
+    def _forget_own_logs(self) -> None:
+        """Somebody else assigns, so how far this catalog had read other logs counts no more."""
+        read = {topic for topic, _ in self._positions}
+        for topic, partition in self._txn.offsets():
+            if topic not in read:
+                self._txn.remove_offset(topic, partition)
+
     def _upsert(self, event: Upsert, encoded: Encoded) -> None:
         record = self._txn.item(event.key)
+        if self._is_replay(record, event.source):
+            self._count("replayed")
+            return
         if record and event.event_time_us < record.event_time_us:
             self._count("stale")
             return
         live = record if record and not record.deleted else None
         sid, path, error = self._place(event.key, live, encoded)
         new = ItemRecord(
-            event.title, event.description, dict(event.attributes), event.popularity, event.event_time_us, False,
-            sid, path, error, encoded.content_hash, *event.source.position,
+            event.title, event.description, dict(sorted(event.attributes.items())), event.popularity,
+            event.event_time_us, False, sid, path, error, encoded.content_hash, *event.source.position,
         )  # fmt: skip
         if live and _same_content(live, new):
             self._count("unchanged")
         else:
             self._count("upserted")
-        self._txn.put_item(event.key, new)
+        self._put(event.key, live, new)
+
+    def _put(self, key: ItemKey, old: ItemRecord | None, new: ItemRecord | None) -> None:
+        """An item's new state, whoever decided on it: in its table, on its SID, in the log and the outbox."""
+        live = old if old and not old.deleted else None
+        kept = new if new and not new.deleted else None
+        if new:
+            self._txn.put_item(key, new)
+        else:
+            self._txn.remove_item(key)
         self._records_changed = True
-        if live and live.sid_key == sid and live.popularity == event.popularity:
-            if live.attributes != new.attributes:
-                self._touch(event.key.type, sid)
-            return
-        if live:
-            self._unbear(event.key, live)
-        bearers = self._txn.bearers(event.key.type, sid)
-        self._set_bearers(event.key.type, sid, bearers, [*bearers, (event.popularity, event.key.id)])
-        if not live or live.sid_key != sid:
-            self._assign(event.key, sid, event.event_time_us, error)
+        if live and kept and (live.sid_key, live.popularity) == (kept.sid_key, kept.popularity):
+            if live.attributes != kept.attributes:
+                self._touch(key.type, kept.sid_key)
+        else:
+            if live:
+                self._unbear(key, live)
+            if kept:
+                bearers = self._txn.bearers(key.type, kept.sid_key)
+                self._set_bearers(key.type, kept.sid_key, bearers, [*bearers, (kept.popularity, key.id)])
+        if self._publish:
+            self._send(Assignment(key.type, key.id, new, self._next_generation))
 
     def _place(self, key: ItemKey, live: ItemRecord | None, encoded: Encoded) -> tuple[int, int, float]:
         """SID, path and error of an item: kept as long as its content quantizes alike."""
@@ -131,6 +183,9 @@ class Batch:
 
     def _delete(self, event: Delete) -> None:
         record = self._txn.item(event.key)
+        if self._is_replay(record, event.source):
+            self._count("replayed")
+            return
         if record is None and (event.is_tombstone or event.key.type not in self._codebooks):
             self._count("unknown_deletes")
             return
@@ -138,22 +193,10 @@ class Batch:
             self._count("stale")
             return
         moment = max(event.event_time_us, record.event_time_us if record else 0)
-        if record is None:  # remembered, so that an older upsert on its way stays out
-            record = ItemRecord("", "", {}, 0.0, moment, True, 0, 0, 0.0, b"", *event.source.position)
-            self._count("unknown_deletes")
-        elif record.deleted:
-            self._count("unchanged")
-        else:
-            self._unbear(event.key, record)
-            self._assign(event.key, None, moment, 0.0)
-            self._count("deleted")
-        topic, partition, offset = event.source.position
-        gone = ItemRecord(
-            record.title, record.description, record.attributes, record.popularity, moment, True,
-            record.sid_key, record.path_key, record.quantization_error, record.content_hash, topic, partition, offset,
-        )  # fmt: skip
-        self._txn.put_item(event.key, gone)
-        self._records_changed = True
+        self._count("unknown_deletes" if record is None else "unchanged" if record.deleted else "deleted")
+        # Only when it went is remembered, so that an older upsert on its way stays out.
+        gone = ItemRecord("", "", {}, 0.0, moment, True, 0, 0, 0.0, b"", *event.source.position)
+        self._put(event.key, record, gone)
 
     def _unbear(self, key: ItemKey, record: ItemRecord) -> None:
         bearers = self._txn.bearers(key.type, record.sid_key)
@@ -174,21 +217,16 @@ class Batch:
     def _log_entry(self) -> LogEntry:
         return {name: [(sid, self._leaf(name, sid)) for sid in sorted(sids)] for name, sids in self._touched.items()}
 
-    def _leaf(self, item_type: str, sid: int) -> list[Row]:
+    def _leaf(self, item_type: str, sid: int) -> Leaf:
         """What a reader's trie must hold on a SID from now on."""
         bearers = self._txn.bearers(item_type, sid)
         shown = bearers[:1] if self._policy is CollisionPolicy.CANONICAL else bearers
-        return [self._row(ItemKey(item_type, item_id)) for _, item_id in shown]
+        return tuple(self._row(ItemKey(item_type, item_id)) for _, item_id in shown)
 
     def _row(self, key: ItemKey) -> Row:
         record = self._txn.item(key)
         assert record is not None
         return Row(key.id, record.attributes)
-
-    def _assign(self, key: ItemKey, sid: int | None, event_time_us: int, error: float) -> None:
-        if self._publish:
-            codes = () if sid is None else self._codebooks[key.type].space.unpack_one(sid)
-            self._send(Assignment(key.type, key.id, codes, event_time_us, error, self._next_generation))
 
     def _refuse(self, source: RawRecord, reason: str, message: str) -> None:
         letter = DeadLetter(

@@ -13,6 +13,7 @@ from neo_runtime.catalog.tables import LogEntry, Transaction
 from neo_runtime.errors import CatalogError
 from neo_runtime.sid.space import SidSpace
 from neo_runtime.trie import Leaf, Segment, TrieView, TypeView
+from neo_runtime.trie.type_view import Changes
 from neo_runtime.types import ItemKey
 
 # A reader whose deltas outgrow this takes the writer's newer base, if there is one.
@@ -108,10 +109,10 @@ class CatalogReader:
         return f"catalogs/{self.description.name}/live-{self.description.catalog_id}"
 
 
-def _merged(entries: list[tuple[int, LogEntry]]) -> dict[str, dict[int, Leaf]]:
+def _merged(entries: list[tuple[int, LogEntry]]) -> dict[str, Changes]:
     """The last word on every SID."""
-    changes: dict[str, dict[int, Leaf]] = {}
+    last: dict[str, dict[int, Leaf]] = {}
     for _, entry in entries:
         for item_type, leaves in entry.items():
-            changes.setdefault(item_type, {}).update((sid, tuple(rows)) for sid, rows in leaves)
-    return changes
+            last.setdefault(item_type, {}).update(leaves)
+    return {item_type: Changes.of(leaves) for item_type, leaves in last.items()}

@@ -23,7 +23,7 @@ import msgspec
 from neo_runtime.catalog.item import ItemRecord
 from neo_runtime.catalog.records import Base, DeadLetter, Description, Outgoing, State
 from neo_runtime.errors import CatalogError
-from neo_runtime.trie import Row
+from neo_runtime.trie import Leaf
 from neo_runtime.types import ItemKey
 
 TABLES = ("meta", "items", "sid_items", "log", "offsets", "outbox", "dead_letters")
@@ -31,7 +31,7 @@ TABLES = ("meta", "items", "sid_items", "log", "offsets", "outbox", "dead_letter
 T = TypeVar("T")
 Bearers = list[tuple[float, str]]
 """Items on one SID, best first: (popularity, id)."""
-LogEntry = dict[str, list[tuple[int, list[Row]]]]
+LogEntry = dict[str, list[tuple[int, Leaf]]]
 """Type to the SIDs that changed, each with its rows from then on, best first; none: the SID is gone."""
 
 _encode = msgspec.msgpack.encode
@@ -91,6 +91,9 @@ class Transaction:
     def put_item(self, key: ItemKey, record: ItemRecord) -> None:
         self._put("items", item_key(key), record)
 
+    def remove_item(self, key: ItemKey) -> None:
+        self._delete("items", item_key(key))
+
     def items(self, item_type: str) -> Iterator[tuple[str, ItemRecord]]:
         """Every record of a type, deleted ones included, by id."""
         prefix = item_type.encode() + b"\0"
@@ -135,6 +138,9 @@ class Transaction:
 
     def put_offset(self, topic: str, partition: int, offset: int) -> None:
         self._txn.put(_offset_key(topic, partition), _number(offset), db=self._tables["offsets"])
+
+    def remove_offset(self, topic: str, partition: int) -> None:
+        self._delete("offsets", _offset_key(topic, partition))
 
     def offsets(self) -> dict[tuple[str, int], int]:
         """(topic, partition) to next offset."""

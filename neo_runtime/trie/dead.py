@@ -32,7 +32,7 @@ class Dead:
 
     def adding(self, segment: Segment, rows: Ints) -> Dead:
         """With more rows, ascending and each once. A node dies when the last thing below it does, level by level."""
-        fresh = _missing(self.rows, rows)
+        fresh = _missing(self.rows, rows) if len(rows) else rows
         if not len(fresh):
             return self
         all_rows = _merged(self.rows, fresh)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,28 +51,31 @@ class Delta:
 
     def replaced(self, changed: Keys, leaves: Sequence[Leaf]) -> Delta:
         """With leaf i of `changed` (ascending) being `leaves[i]` from now on, gone where that is empty."""
-        keeps = np.ones(len(self), bool)
         places = self.levels.find(changed)
-        keeps[places[places >= 0]] = False
-        keys = self.keys[keeps]
-        added = np.array([bool(leaf) for leaf in leaves], bool)
-        new_keys, new_leaves = changed[added], [leaf for leaf in leaves if leaf]
-        at = np.searchsorted(keys, new_keys)
+        keeps: NDArray[np.bool_] | slice = slice(None)
+        if (places >= 0).any():
+            keeps = np.ones(len(self), bool)
+            keeps[places[places >= 0]] = False
+        new_leaves = [leaf for leaf in leaves if leaf]
+        if isinstance(keeps, slice) and not new_leaves:
+            return self
+        keys, counts = self.keys[keeps], None if self.leaf_rows is None else np.diff(self.leaf_rows)
+        new_keys = changed if len(new_leaves) == len(leaves) else changed[[bool(leaf) for leaf in leaves]]
         new_rows = [row for leaf in new_leaves for row in leaf]
-        new_counts = np.fromiter(map(len, new_leaves), np.int32, len(new_leaves))
-        if self.leaf_rows is None and len(new_rows) == len(new_leaves):
-            keeps_row, row_at, leaf_rows = keeps, at, None
-        else:
-            counts = np.diff(self._leaf_rows())
-            keeps_row = np.repeat(keeps, counts)
+        at = keys.searchsorted(new_keys)
+        keeps_row, row_at, leaf_rows = keeps, at, None
+        if counts is not None or len(new_rows) > len(new_leaves):
+            counts = np.ones(len(self), np.int32) if counts is None else counts
+            new_counts = np.fromiter(map(len, new_leaves), np.int32, len(new_leaves))
+            keeps_row = keeps if isinstance(keeps, slice) else np.repeat(keeps, counts)
             row_at = np.repeat(_starts(counts[keeps])[at], new_counts)
             leaf_rows = _starts(np.insert(counts[keeps], at, new_counts))
         verdicts = {
-            predicate: np.insert(old[keeps_row], row_at, [matches(predicate, row.attributes) for row in new_rows])
+            predicate: _inserted(old[keeps_row], row_at, [matches(predicate, row.attributes) for row in new_rows])
             for predicate, old in list(self._verdicts.items())[-MAX_FOLLOWED:]
         }
-        levels = Levels.build(self.levels.space, np.insert(keys, at, new_keys))
-        return Delta(levels, leaf_rows, np.insert(self.rows[keeps_row], row_at, _objects(new_rows)), verdicts)
+        rows = _inserted(self.rows[keeps_row], row_at, _objects(new_rows))
+        return Delta(Levels.build(self.levels.space, _inserted(keys, at, new_keys)), leaf_rows, rows, verdicts)
 
     def words(self, predicate: Predicate) -> Words:
         """Bitmap of the rows that pass."""
@@ -91,6 +95,14 @@ class Delta:
 
     def _leaf_rows(self) -> Ints:
         return np.arange(len(self) + 1, dtype=np.int32) if self.leaf_rows is None else self.leaf_rows
+
+
+def _inserted(array: NDArray[Any], at: NDArray[np.integer], values: Sequence[object] | NDArray[Any]) -> NDArray[Any]:
+    """`np.insert`, which takes long for one value."""
+    if len(at) != 1:
+        return np.insert(array, at, np.asarray(values, array.dtype)) if len(at) else array
+    place = int(at[0])
+    return np.concatenate([array[:place], np.asarray(values, array.dtype), array[place:]])
 
 
 def _starts(counts: NDArray[np.integer]) -> Ints:

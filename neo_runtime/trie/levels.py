@@ -7,16 +7,23 @@ depth d begin. So the children of a node, and the leaves below it, are one conti
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neo_runtime.sid.space import Keys, SidSpace
 
+kernel: Any
+try:
+    from neo_runtime.trie import kernel
+except ImportError:  # numba does not know this Python yet
+    kernel = None
+
 Ints = NDArray[np.int32]
 Codes = tuple[NDArray[np.uint16], ...]
-_COMPILED_FROM = 50_000  # keys; below, numpy is as fast, and a process that never needs the kernel does not load it
+_SMALL = 1 << 16  # keys
 _CHUNK = 1 << 16  # keys at once: what is computed of them stays in the cache
 
 
@@ -29,7 +36,7 @@ class Levels:
     @classmethod
     def build(cls, space: SidSpace, keys: Keys) -> Levels:
         """`keys` uint64 [n], strictly ascending."""
-        build = compiled_arrays if len(keys) >= _COMPILED_FROM else numpy_arrays
+        build = compiled_arrays if kernel is not None and len(keys) else numpy_arrays
         return cls(space, keys, *build(space, keys))
 
     def __len__(self) -> int:
@@ -48,15 +55,16 @@ class Levels:
 
     def parents(self, depth: int, nodes: Ints) -> Ints:
         """The nodes of depth - 1, each once and ascending, that `nodes` of `depth` (ascending) lie below."""
-        above = np.searchsorted(self.first_child[depth - 1], nodes, "right").astype(np.int32) - np.int32(1)
+        above = self.first_child[depth - 1].searchsorted(nodes, "right").astype(np.int32) - np.int32(1)
         return above if len(above) < 2 else above[np.concatenate([[True], above[1:] != above[:-1]])]
 
     def find(self, keys: Keys) -> NDArray[np.int64]:
         """Leaf of every key, -1 where it is not there: int64 [n]."""
-        places = np.searchsorted(self.keys, keys)
-        found = places < len(self)
-        found[found] = self.keys[places[found]] == keys[found]
-        return np.where(found, places, -1)
+        places = self.keys.searchsorted(keys)
+        if not len(self):
+            return places - 1
+        nearest = np.minimum(places, len(self) - 1)
+        return np.where(self.keys[nearest] == keys, places, -1)
 
     def nbytes(self) -> int:
         """Bytes of the arrays that a step reads."""
@@ -93,13 +101,35 @@ def numpy_arrays(space: SidSpace, keys: Keys) -> tuple[Codes, tuple[Ints, ...]]:
 
 
 def compiled_arrays(space: SidSpace, keys: Keys) -> tuple[Codes, tuple[Ints, ...]]:
-    """The same through the kernel: no memory beside the result."""
-    from neo_runtime.trie import kernel
+    """The same through the kernel."""
+    return _small_arrays(space, keys) if len(keys) <= _SMALL else _large_arrays(space, keys)
 
-    codes, first = [], []
-    for level, (shift, bits) in enumerate(zip(space.shifts, space.bits, strict=True)):
-        codes.append(np.empty(kernel.count_nodes(keys, np.uint64(1 << shift)), np.uint16))
-        first.append(np.empty(len(codes[level - 1]) + 1 if level else 0, np.int32))
-        above = np.uint64(1 << space.shifts[level - 1]) if level else np.uint64(0)
-        kernel.fill_level(keys, np.uint64(shift), np.uint64((1 << bits) - 1), above, codes[level], first[level])
-    return tuple(codes), (np.array([0, len(codes[0])], np.int32), *first[1:])
+
+def _small_arrays(space: SidSpace, keys: Keys) -> tuple[Codes, tuple[Ints, ...]]:
+    """In one call, into arrays that have room for the most nodes that there can be."""
+    levels, n = space.levels, len(keys)
+    codes, first = np.empty((levels, n), np.uint16), np.empty((levels, n + 1), np.int32)
+    counts = np.empty(levels, np.int64)
+    kernel.fill_levels(keys, *_shifts_and_masks(space), codes, first, counts)
+    sizes = [1, *counts.tolist()]
+    return (
+        tuple(codes[level, : sizes[level + 1]] for level in range(levels)),
+        tuple(first[level, : sizes[level] + 1] for level in range(levels)),
+    )
+
+
+def _large_arrays(space: SidSpace, keys: Keys) -> tuple[Codes, tuple[Ints, ...]]:
+    """Counted first: there is no memory beside the result."""
+    codes, first, above = [], [], np.uint64(0)
+    for level, (shift, mask) in enumerate(zip(*_shifts_and_masks(space), strict=True)):
+        codes.append(np.empty(kernel.count_nodes(keys, np.uint64(1) << shift), np.uint16))
+        first.append(np.empty((len(codes[level - 1]) if level else 1) + 1, np.int32))
+        kernel.fill_level(keys, shift, mask, above, codes[level], first[level])
+        above = np.uint64(1) << shift
+    return tuple(codes), tuple(first)
+
+
+@cache
+def _shifts_and_masks(space: SidSpace) -> tuple[Keys, Keys]:
+    masks = [(1 << bits) - 1 for bits in space.bits]
+    return np.array(space.shifts, np.uint64), np.array(masks, np.uint64)

@@ -6,21 +6,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neo_runtime.sid.space import SidSpace
-from neo_runtime.trie.levels import Ints
+from neo_runtime.trie.levels import Ints, kernel
 from neo_runtime.trie.live import LiveTrie, Nodes, Wanted
 from neo_runtime.trie.type_view import TypeView
-
-kernel: Any
-try:
-    from neo_runtime.trie import kernel
-except ImportError:  # numba does not know this Python yet
-    kernel = None
 
 Floats = NDArray[np.float32]
 _NONE: Ints = np.empty(0, np.int32)

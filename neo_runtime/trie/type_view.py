@@ -4,8 +4,9 @@ built, and a small delta with what replaced them. A leaf is live in exactly one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,18 @@ from neo_runtime.trie.predicate import Predicate
 from neo_runtime.trie.rows import Leaf, PackedRows
 from neo_runtime.trie.segment import Segment
 
-Changes = Mapping[int, Leaf]
-"""Packed SID to the rows on it from now on, best first; none: the leaf is gone."""
+
+class Changes(NamedTuple):
+    """Leaf i of packed SIDs `keys` (ascending) is `leaves[i]` from now on; an empty one is gone."""
+
+    keys: Keys
+    leaves: Sequence[Leaf]
+
+    @classmethod
+    def of(cls, leaves: Mapping[int, Leaf]) -> Changes:
+        """Packed SID to the rows on it from now on."""
+        keys = sorted(leaves)
+        return cls(np.array(keys, np.uint64), [leaves[key] for key in keys])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,13 +60,11 @@ class TypeView:
 
     def apply(self, changes: Changes) -> TypeView:
         """The view after `changes`; self stays as it is."""
-        if not changes:
+        if not len(changes.keys):
             return self
-        keys = sorted(changes)
-        changed = np.array(keys, np.uint64)
-        places = self.base.levels.find(changed)
+        places = self.base.levels.find(changes.keys)
         dead = self.dead.adding(self.base, self._base_rows(places[places >= 0]))
-        return TypeView(self.base, dead, self.delta.replaced(changed, [changes[key] for key in keys]))
+        return TypeView(self.base, dead, self.delta.replaced(*changes))
 
     def _base_rows(self, leaves: NDArray[np.int64]) -> Ints:
         """Every row of these base leaves."""

@@ -45,7 +45,7 @@ class TrieView:
     def apply(self, generation: int, changes: Mapping[str, Changes]) -> TrieView:
         """The next view. Generations only grow."""
         assert generation > self.generation
-        types = {name: view.apply(changes.get(name, {})) for name, view in self.types.items()}
+        types = {name: view.apply(changes[name]) if name in changes else view for name, view in self.types.items()}
         return TrieView(generation, types)
 
     def restrict(self, restriction: Restriction = Restriction()) -> RestrictedView:

@@ -13,6 +13,7 @@ from neo_runtime.sid.space import SidSpace
 from neo_runtime.trie import LiveTrie, Nodes, Restriction, Row, TrieView, TypeView
 from neo_runtime.trie.predicate import Condition, Equals, Exists, OneOf, Predicate, Range, matches
 from neo_runtime.trie.step import Steps, best, normalizers, numpy_step, step
+from neo_runtime.trie.type_view import Changes
 from neo_runtime.trie.windows import Window, is_available
 from neo_runtime.types import ItemKey
 
@@ -66,7 +67,7 @@ def views_and_models(history: History, named: tuple[Predicate, ...] = (CHEAP,)) 
             sid: tuple(Row(f"{sid}-{n}", *fact) for n, fact in enumerate(given))  # type: ignore[arg-type]
             for sid, given in change.items()
         }
-        view = view.apply(generation, {"t": entry})
+        view = view.apply(generation, {"t": Changes.of(entry)})
         model.update(entry)
         model = {sid: leaf for sid, leaf in model.items() if leaf}
         if compact:
