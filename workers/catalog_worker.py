@@ -13,7 +13,6 @@ from neo_runtime.config import Settings
 from neo_runtime.ingest import eventfile
 from neo_runtime.ingest.catalogs import open_or_create
 from neo_runtime.ingest.follow import follow_file, follow_kafka
-from neo_runtime.trie.predicate_json import declared
 
 _log = structlog.get_logger(__name__)
 
@@ -23,7 +22,6 @@ def run(settings: Settings) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    declared(settings.filters)
     catalog = open_or_create(settings)
     try:
         if settings.metrics_port:

@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 def run(settings: Settings, ready: Callable[[str], None] = lambda address: None) -> None:
     """Serve until SIGTERM or SIGINT, then drain. StartupError where settings, model, catalog or port do not."""
-    declared(settings.filters)
+    filters = declared(settings.filters)
     torch.set_num_threads(settings.torch_threads or max(1, (os.cpu_count() or 2) - 1))
     model = NeoModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
     instance = settings.instance or uuid.uuid4().hex[:12]
@@ -56,8 +56,8 @@ def run(settings: Settings, ready: Callable[[str], None] = lambda address: None)
     try:
         asyncio.run(
             serve(
-                engine, model, served, follower, listen=settings.listen, max_seconds=settings.max_seconds,
-                drain_seconds=settings.drain_seconds, stop=_stop_signal, ready=announce,
+                engine, model, served, follower, filters=filters, listen=settings.listen,
+                max_seconds=settings.max_seconds, drain_seconds=settings.drain_seconds, stop=_stop_signal, ready=announce,
             )
         )  # fmt: skip
     finally:

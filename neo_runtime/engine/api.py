@@ -21,16 +21,14 @@ from neo_runtime.types import ItemKey
 class Constraints:
     """Which items may be emitted, all of it together. Empty `item_types`: every type; `allow` None: every item.
 
-    `named` filters are those that the configuration declares. `region` None: items whose availability windows name
-    regions are left out.
+    `region` None: items whose availability windows name regions are left out.
     """
 
     item_types: tuple[str, ...] = ()
     allow: frozenset[ItemKey] | None = None
     deny: frozenset[ItemKey] = frozenset()
     exclude_history: bool = True
-    predicate: Predicate | None = None
-    named: tuple[str, ...] = ()
+    predicates: tuple[Predicate, ...] = ()
     region: str | None = None
 
 

@@ -48,6 +48,7 @@ from neo_runtime.prompt.tasks import say
 from neo_runtime.snapshot.served import ServedCatalog
 from neo_runtime.trie import RestrictedView, Restriction
 from neo_runtime.trie.step import warm_up
+from neo_runtime.trie.view import now_us
 from neo_runtime.types import ItemKey
 
 
@@ -138,7 +139,10 @@ class _Request:
         pinned = self.decoder.reader.pin({*deny, *(constraints.allow or ())})
         self.snapshot = pinned.snapshot
         allow = None if constraints.allow is None else _held(constraints.allow, pinned)
-        return pinned.view.restrict(Restriction(constraints.item_types, allow, _held(deny, pinned)))
+        wanted = Restriction(
+            constraints.item_types, allow, _held(deny, pinned), constraints.predicates, now_us(), constraints.region
+        )
+        return pinned.view.restrict(wanted)
 
     def prefill(self, tokens: list[int]) -> torch.Tensor:
         started = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -33,6 +33,7 @@ from neo_runtime.serving.outbox import Outbox
 from neo_runtime.serving.requests import RequestReader
 from neo_runtime.snapshot.follow import AliasFollower
 from neo_runtime.snapshot.served import ServedCatalog
+from neo_runtime.trie.predicate import Predicate
 from neo_runtime.v1 import generation_service_pb2 as pb
 from neo_runtime.v1 import generation_service_pb2_grpc as rpc
 
@@ -48,13 +49,14 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class GenerationService(rpc.GenerationServiceServicer):
-    """`max_seconds` bounds every call, whatever deadline the client set."""
+    """`max_seconds` bounds every call, whatever deadline the client set. `filters`: those with a name."""
 
     def __init__(
-        self, engine: Engine, model: NeoModel, served: ServedCatalog, follower: AliasFollower, *, max_seconds: float
-    ) -> None:
+        self, engine: Engine, model: NeoModel, served: ServedCatalog, follower: AliasFollower, *, max_seconds: float,
+        filters: Mapping[str, Predicate],
+    ) -> None:  # fmt: skip
         self._engine, self._model, self._served, self._max_seconds = engine, model, served, max_seconds
-        self._follower = follower
+        self._follower, self._filters = follower, filters
         self.draining = False
         self._outboxes: set[Outbox] = set()
 
@@ -156,7 +158,7 @@ class GenerationService(rpc.GenerationServiceServicer):
     def _requests(self) -> RequestReader:
         if self.draining:
             raise UnavailableError("this worker is draining; another one will answer")
-        return RequestReader(self._model.name, self._model.codebooks, self._engine.limits)
+        return RequestReader(self._model.name, self._model.codebooks, self._engine.limits, self._filters)
 
     def _answers(self, options: pb.ResponseOptions) -> AnswerWriter:
         return AnswerWriter(options, self._model.fingerprints, self._served.items)

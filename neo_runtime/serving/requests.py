@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -56,7 +56,7 @@ class RequestReader:
     """Reads requests for one model; collects every violation before it refuses."""
 
     def __init__(
-        self, model: str, item_types: Collection[str], limits: EngineLimits, named_filters: Collection[str] = ()
+        self, model: str, item_types: Collection[str], limits: EngineLimits, named_filters: Mapping[str, Predicate]
     ) -> None:
         self._model, self._types, self._limits, self._named_filters = model, item_types, limits, named_filters
         self._violations: list[FieldViolation] = []
@@ -176,21 +176,22 @@ class RequestReader:
         deny = self._keys(spec.deny_items, "constraints.deny_items")
         exclude = spec.exclude_history if spec.HasField("exclude_history") else True
         item_types = tuple(dict.fromkeys(spec.item_types[:MAX_ITEM_TYPES]))
-        predicate, named = self._predicate(spec), self._named(spec.named_filters)
-        return Constraints(item_types, allow or None, deny, exclude, predicate, named, region)
+        predicates = (*self._filter(spec), *self._named(spec.named_filters))
+        return Constraints(item_types, allow or None, deny, exclude, predicates, region)
 
-    def _predicate(self, spec: constraint_pb2.ConstraintSpec) -> Predicate | None:
+    def _filter(self, spec: constraint_pb2.ConstraintSpec) -> Iterator[Predicate]:
         predicate, found = read_filter(spec.filter, "constraints.filter")
         self._violations += found
-        return None if predicate == Predicate() else predicate
+        if predicate != Predicate():
+            yield predicate
 
-    def _named(self, names: Sequence[str]) -> tuple[str, ...]:
+    def _named(self, names: Sequence[str]) -> list[Predicate]:
         self._most("constraints.named_filters", len(names), MAX_NAMED_FILTERS, " names")
         known = ", ".join(sorted(self._named_filters)) or "none, since the configuration declares no filter"
         for index, name in enumerate(names[:MAX_NAMED_FILTERS]):
             field = f"constraints.named_filters[{index}]"
             self._check(name in self._named_filters, field, f"{name!r} is not declared; known are {known}")
-        return tuple(dict.fromkeys(names[:MAX_NAMED_FILTERS]))
+        return [self._named_filters[name] for name in dict.fromkeys(names) if name in self._named_filters]
 
     def _keys(self, refs: Sequence[catalog_pb2.ItemRef], field: str) -> frozenset[ItemKey]:
         self._most(field, len(refs), MAX_CONSTRAINT_ITEMS, " items")

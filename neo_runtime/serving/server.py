@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import grpc
 import structlog
@@ -18,6 +18,7 @@ from neo_runtime.serving.generation import GenerationService
 from neo_runtime.serving.interceptor import ErrorInterceptor
 from neo_runtime.snapshot.follow import AliasFollower
 from neo_runtime.snapshot.served import ServedCatalog
+from neo_runtime.trie.predicate import Predicate
 from neo_runtime.v1 import (
     catalog_admin_service_pb2,
     catalog_admin_service_pb2_grpc,
@@ -48,6 +49,7 @@ async def serve(
     follower: AliasFollower,
     *,
     listen: str,
+    filters: Mapping[str, Predicate],
     max_seconds: float,
     drain_seconds: float,
     stop: Callable[[], Awaitable[None]],
@@ -58,7 +60,7 @@ async def serve(
     StartupError where the address is taken or cannot be used.
     """
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=OPTIONS)
-    generation = GenerationService(engine, model, served, follower, max_seconds=max_seconds)
+    generation = GenerationService(engine, model, served, follower, max_seconds=max_seconds, filters=filters)
     generation_service_pb2_grpc.add_GenerationServiceServicer_to_server(generation, server)
     admin = CatalogAdminService(served, dict(model.codebooks), follower.snapshots)
     catalog_admin_service_pb2_grpc.add_CatalogAdminServiceServicer_to_server(admin, server)

@@ -26,7 +26,7 @@ TYPES = ("film", "book")
 MODEL = "tiny"
 GRPC_SOFT_LIMIT = 8_192
 
-NAMED = ("kids", "new")
+NAMED = {name: Predicate(must=(Condition("for", Equals(name)),)) for name in ("kids", "new")}
 WHERE = Predicate(
     must=(Condition("year", Range(1990, 2000.5)), Condition("genres", OneOf(("war", "crime")))),
     must_not=(Predicate(should=(Condition("seen", Equals(True)), Condition("old", Exists(True)))),),
@@ -77,12 +77,11 @@ def assert_sound_constraints(constraints: Constraints) -> None:
     for key in {*(constraints.allow or ()), *constraints.deny}:
         assert key.type in TYPES
         assert 1 <= len(key.id.encode()) <= 256
-    assert set(constraints.named) <= set(NAMED)
     assert constraints.region != ""
-    if constraints.predicate is not None:
-        assert constraints.predicate != Predicate()
-        check(constraints.predicate)
-        Columns.of([{"year": 1990, "genres": ["war"]}]).select(constraints.predicate)
+    for predicate in constraints.predicates:
+        assert predicate != Predicate()
+        check(predicate)
+        Columns.of([{"year": 1990, "genres": ["war"]}]).select(predicate)
 
 
 @given(messages(pb.GenerateRequest))
@@ -132,7 +131,7 @@ def test_any_filter_becomes_sound_work_or_is_refused(filter_tree: constraint_pb2
 def test_a_filter_reaches_the_engine_as_the_client_gave_it(predicate: Predicate) -> None:
     found = read(rank_request("film", where=predicate))
     assert isinstance(found, RankWork)
-    assert found.constraints.predicate == (None if predicate == Predicate() else predicate)
+    assert found.constraints.predicates == (() if predicate == Predicate() else (predicate,))
 
 
 @pytest.mark.parametrize(

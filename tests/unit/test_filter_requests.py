@@ -14,7 +14,7 @@ from neo_runtime.client import generate_request, rank_request
 from neo_runtime.config import Settings
 from neo_runtime.engine.api import Constraints, EngineLimits
 from neo_runtime.errors import InvalidRequestError, StartupError
-from neo_runtime.ingest.event import _attribute
+from neo_runtime.ingest.event import attribute
 from neo_runtime.serving.requests import RequestReader
 from neo_runtime.trie.predicate import Condition, Equals, OneOf, Predicate, Range, matches
 from neo_runtime.trie.predicate_json import declared
@@ -25,10 +25,11 @@ from neo_runtime.v1.constraint_pb2 import Filter
 
 LIMITS = EngineLimits(max_context_tokens=256, max_beam_width=64, max_output_tokens=128, max_items=16)
 NINETIES = Condition("year", Range(1990, 2000))
+NAMED = {name: Predicate(must=(Condition("for", Equals(name)),)) for name in ("kids", "new")}
 
 
 def read(request: pb.RankItemsRequest) -> Constraints:
-    return RequestReader("tiny", ("film", "book"), LIMITS, ("kids", "new")).rank(request).constraints
+    return RequestReader("tiny", ("film", "book"), LIMITS, NAMED).rank(request).constraints
 
 
 def refusal(request: pb.RankItemsRequest) -> InvalidRequestError:
@@ -51,11 +52,11 @@ def test_a_filter_in_either_form_reaches_the_engine_with_names_and_region() -> N
     as_json = {"must": [{"attribute": "year", "range": {"greaterOrEqual": 1990, "less": 2000}}]}
     for where in (as_json, Predicate(must=(NINETIES,))):
         found = read(rank_request("film", where=where, named_filters=["kids", "new", "kids"], region="at"))
-        assert found.predicate == Predicate(must=(NINETIES,))
-        assert (found.named, found.region, found.item_types) == (("kids", "new"), "at", ("film",))
+        assert found.predicates == (Predicate(must=(NINETIES,)), NAMED["kids"], NAMED["new"])
+        assert (found.region, found.item_types) == ("at", ("film",))
     request = generate_request("hi", where=as_json, named_filters=["new"], region="de")
-    work = RequestReader("tiny", ("film",), LIMITS, ("new",)).generate(request)
-    assert work.constraints == Constraints(predicate=Predicate(must=(NINETIES,)), named=("new",), region="de")
+    work = RequestReader("tiny", ("film",), LIMITS, NAMED).generate(request)
+    assert work.constraints == Constraints(predicates=(Predicate(must=(NINETIES,)), NAMED["new"]), region="de")
 
 
 def test_a_request_that_asks_for_no_filter_has_none() -> None:
@@ -138,17 +139,15 @@ def test_too_much_of_features_and_names_is_refused() -> None:
 @pytest.mark.parametrize(("seconds", "nanos"), [(99, 0), (99, 999_999_999), (100, 0), (100, 500_000_000), (101, 0)])
 def test_a_range_of_times_is_exact_for_times_with_a_fraction(seconds: int, nanos: int) -> None:
     """A stored time is text, in which a fraction sorts before the bare second."""
-    stored = _attribute("shown", time_value(seconds, nanos))
+    stored = attribute("shown", time_value(seconds, nanos))
     since = read(
         filtered(
             must=[ConditionMessage(attribute="shown", range=ConditionMessage.Range(greater_or_equal=time_value(100)))]
         )
-    ).predicate
+    ).predicates[0]
     before = read(
         filtered(must=[ConditionMessage(attribute="shown", range=ConditionMessage.Range(less=time_value(100)))])
-    ).predicate
-    assert since is not None
-    assert before is not None
+    ).predicates[0]
     assert matches(since, {"shown": stored}) is (seconds >= 100)
     assert matches(before, {"shown": stored}) is (seconds < 100)
 

@@ -36,12 +36,12 @@ def test_too_much_of_anything_is_refused_before_the_engine_sees_it(name: str) ->
     request, field = TOO_MUCH[name]
     request.decoding.temperature = 99
     with pytest.raises(InvalidRequestError) as caught:
-        RequestReader("tiny", ("film", "book"), LIMITS).generate(request)
+        RequestReader("tiny", ("film", "book"), LIMITS, {}).generate(request)
     assert {v.field for v in caught.value.violations} >= {field, "decoding.temperature"}
 
 
 def test_a_violation_names_the_place_in_the_list_as_it_was_sent() -> None:
     request = rank_request(prompt="hi", item_types=["book"], allow=[FILM, ItemKey("book", "b")])
     with pytest.raises(InvalidRequestError) as caught:
-        RequestReader("tiny", ("film", "book"), LIMITS).rank(request)
+        RequestReader("tiny", ("film", "book"), LIMITS, {}).rank(request)
     assert [v.field for v in caught.value.violations] == ["constraints.allow_items[0]"]
