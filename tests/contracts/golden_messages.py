@@ -81,6 +81,22 @@ USAGE = pb.Usage(
     prompt_tokens=300, text_tokens=20, sid_tokens=10, queue_time=Duration(nanos=1_000),
     prefill_time=Duration(seconds=1), decode_time=Duration(seconds=2, nanos=500_000_000),
 )  # fmt: skip
+SNAPSHOT = admin.Snapshot(
+    name="catalogs/default/snapshots/a", create_time=TIME, size_bytes=1 << 33, digest="5f" * 32, format_version=1,
+    schema_version=1, labels={"why": "sale"},
+    position=catalog.CatalogPosition(
+        generation=8, partitions=[catalog.CatalogPosition.Partition(topic="items", partition=3, next_offset=1 << 40)]
+    ),
+    type_stats=[
+        admin.Snapshot.TypeStats(
+            item_type="film", items=1_000, semantic_ids=900, colliding_items=200, codebook="0123456789abcdef"
+        )
+    ],
+)  # fmt: skip
+ALIASES = admin.Aliases(
+    aliases=[admin.Alias(alias="live", snapshot="a", share=0.25, rest="b")], sequence=7, move_time=TIME,
+    actor="root@host", etag="7",
+)  # fmt: skip
 
 
 def response(sequence: int, **event: Message) -> pb.GenerateResponse:
@@ -121,7 +137,8 @@ MESSAGES: dict[str, Message] = {
     "GetServingInfoRequest": pb.GetServingInfoRequest(),
     "GetServingInfoResponse": pb.GetServingInfoResponse(
         runtime_version="0.1.0", instance_id="i1", models=["neo-demo"], catalog=STATE, running_requests=1,
-        queued_requests=2, max_beam_width=512, max_context_tokens=1_024, draining=True,
+        queued_requests=2, max_beam_width=512, max_context_tokens=1_024, draining=True, alias_sequence=7,
+        swap_failure="damaged",
         item_types=[
             pb.GetServingInfoResponse.ItemTypeInfo(
                 item_type="film", codebook="0123456789abcdef", level_sizes=[64, 64, 64], items=1_000
@@ -148,4 +165,14 @@ MESSAGES: dict[str, Message] = {
         item=FILM, title="Títle", description="Two\nlines", attributes=ATTRIBUTES, popularity=0.5, event_time=TIME,
         sid=SID, catalog=STATE,
     ),
+    "ListSnapshotsRequest": admin.ListSnapshotsRequest(page_size=10, page_token="a"),
+    "ListSnapshotsResponse": admin.ListSnapshotsResponse(snapshots=[SNAPSHOT], next_page_token="b", aliases=ALIASES),
+    "GetSnapshotRequest": admin.GetSnapshotRequest(name="a"),
+    "GetSnapshotResponse": admin.GetSnapshotResponse(snapshot=SNAPSHOT),
+    "PromoteSnapshotRequest": admin.PromoteSnapshotRequest(
+        name="a", alias="live", share=0.25, etag="7", validate_only=True
+    ),
+    "PromoteSnapshotResponse": admin.PromoteSnapshotResponse(aliases=ALIASES),
+    "RollbackCatalogRequest": admin.RollbackCatalogRequest(name="a", etag="7", validate_only=True),
+    "RollbackCatalogResponse": admin.RollbackCatalogResponse(aliases=ALIASES),
 }  # fmt: skip
