@@ -54,7 +54,15 @@ class Settings(BaseSettings):
 
     kafka_bootstrap: str = Field("", description="Kafka brokers, host:port, comma-separated")
     items_topic: str = Field("neo.catalog.items", description="Topic that item events are read from")
+    availability_topic: str = Field(
+        "neo.catalog.availability", description="Topic that says when and where items may be shown"
+    )
     assignments_topic: str = Field("neo.catalog.assignments", description="Topic that assigned semantic IDs go to")
+    role: Literal["assigner", "replica"] = Field(
+        "assigner", description="Assign semantic IDs, or stand by for it; or follow what an assigner publishes"
+    )
+    session_seconds: float = Field(10.0, ge=1, description="A standby takes over from an assigner silent for so long")
+    keep_deleted_seconds: float = Field(7 * 86_400.0, ge=0, description="How long a deletion is remembered")
     partitions: int = Field(8, ge=1, description="Partitions of a topic that has to be created")
     max_batch: int = Field(1_000, ge=1, description="Events applied in one transaction at most")
 

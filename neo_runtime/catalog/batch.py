@@ -8,10 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from neo_runtime.catalog.encode import Encoded
-from neo_runtime.catalog.item import Delete, Event, ItemRecord, RawRecord, Rejected, Stored, Upsert
-from neo_runtime.catalog.records import Assignment, DeadLetter, Outgoing, TypeStats
+from neo_runtime.catalog.item import Availability, Delete, Event, ItemRecord, RawRecord, Rejected, Stored, Upsert
+from neo_runtime.catalog.records import Assignment, AvailabilityRecord, DeadLetter, Outgoing, TypeStats
 from neo_runtime.catalog.tables import Bearers, LogEntry, Transaction
 from neo_runtime.errors import EventError
 from neo_runtime.sid.assign import CollisionPolicy, nearest_free
@@ -20,6 +21,7 @@ from neo_runtime.trie import Leaf, Row
 from neo_runtime.types import ItemKey, Position
 
 MAX_MESSAGE_CHARS = 500  # messages quote what was refused, up to the whole value
+MIN_WAITING, MAX_WAITING_US = 1_000, 24 * 3_600 * 1_000_000
 KEPT_DEAD_LETTERS = 10_000  # the newest; older ones stay counted
 
 
@@ -34,6 +36,8 @@ class Applied:
     stale: int = 0
     unknown_deletes: int = 0
     replayed: int = 0
+    retracted: int = 0
+    availability: int = 0
     dead_letters: int = 0
 
 
@@ -48,7 +52,7 @@ class Batch:
         positions: Mapping[tuple[str, int], int], *, publish: bool,
     ) -> None:  # fmt: skip
         self._txn, self._codebooks, self._policy, self._publish = txn, codebooks, policy, publish
-        self._positions, self._superseded = positions, False
+        self._positions = positions
         self._state = txn.state()
         self._next_generation = self._state.generation + 1
         self._touched: dict[str, set[int]] = {}
@@ -68,6 +72,8 @@ class Batch:
             self._refuse(event.source, encoded.reason, str(encoded))
         elif isinstance(event, Delete):
             self._delete(event)
+        elif isinstance(event, Availability):
+            self._availability(event)
         else:
             assert encoded is not None
             try:
@@ -77,8 +83,6 @@ class Batch:
 
     def finish(self) -> Applied:
         """Write log, offsets and state; the caller commits."""
-        if self._superseded:
-            self._forget_own_logs()
         for (topic, partition), offset in self._positions.items():
             self._txn.put_offset(topic, partition, max(offset, self._txn.offset(topic, partition)))
         if self._records_changed:
@@ -102,11 +106,11 @@ class Batch:
         return position[:2] in self._positions and record is not None and record.is_newer_than(position)
 
     def _take(self, event: Stored) -> None:
-        """Another catalog decides; what this one said itself it has."""
+        """Another catalog decides on the items from here on; what this one said itself it has."""
         if event.origin == self._txn.description().catalog_id and event.generation <= self._state.generation:
             self._count("replayed")
             return
-        self._superseded = True
+        self._state.assigns = False
         old, new = self._txn.item(event.key), event.record
         if old == new:
             self._count("unchanged")
@@ -116,12 +120,10 @@ class Batch:
             self._count("deleted" if new is None or new.deleted else "upserted")
             self._put(event.key, old, new)
 
-    def _forget_own_logs(self) -> None:
-        """Somebody else assigns, so how far this catalog had read other logs counts no more."""
-        read = {topic for topic, _ in self._positions}
-        for topic, partition in self._txn.offsets():
-            if topic not in read:
-                self._txn.remove_offset(topic, partition)
+    def put_back(self, key: ItemKey, record: ItemRecord | None) -> None:
+        """The state of an item that counts, whatever this catalog has made of it since."""
+        self._count("retracted")
+        self._put(key, self._txn.item(key), record)
 
     def _upsert(self, event: Upsert, encoded: Encoded) -> None:
         record = self._txn.item(event.key)
@@ -141,7 +143,7 @@ class Batch:
             self._count("unchanged")
         else:
             self._count("upserted")
-        self._put(event.key, live, new)
+        self._put(event.key, record, new)
 
     def _put(self, key: ItemKey, old: ItemRecord | None, new: ItemRecord | None) -> None:
         """An item's new state, whoever decided on it: in its table, on its SID, in the log and the outbox."""
@@ -152,6 +154,8 @@ class Batch:
         else:
             self._txn.remove_item(key)
         self._records_changed = True
+        if bool(live) != bool(kept):
+            self._follow_item(key, is_live=bool(kept))
         if live and kept and (live.sid_key, live.popularity) == (kept.sid_key, kept.popularity):
             if live.attributes != kept.attributes:
                 self._touch(key.type, kept.sid_key)
@@ -161,7 +165,7 @@ class Batch:
             if kept:
                 bearers = self._txn.bearers(key.type, kept.sid_key)
                 self._set_bearers(key.type, kept.sid_key, bearers, [*bearers, (kept.popularity, key.id)])
-        if self._publish:
+        if self._publish and new != old:
             self._send(Assignment(key.type, key.id, new, self._next_generation))
 
     def _place(self, key: ItemKey, live: ItemRecord | None, encoded: Encoded) -> tuple[int, int, float]:
@@ -226,7 +230,44 @@ class Batch:
     def _row(self, key: ItemKey) -> Row:
         record = self._txn.item(key)
         assert record is not None
-        return Row(key.id, record.attributes)
+        said = self._txn.availability(key)
+        return Row(key.id, record.attributes, said.windows if said else None)
+
+    def _availability(self, event: Availability) -> None:
+        old = self._txn.availability(event.key)
+        if old and event.event_time_us < old.event_time_us and not event.is_tombstone:
+            self._count("stale")
+            return
+        self._count("availability")
+        item = self._txn.item(event.key)
+        is_live = item is not None and not item.deleted
+        new = None
+        if event.windows is not None:
+            new = AvailabilityRecord(event.windows, event.event_time_us, 0 if is_live else time.time_ns() // 1000)
+        self._txn.put_availability(event.key, new)
+        if is_live and (old and old.windows) != event.windows:
+            assert item is not None
+            self._touch(event.key.type, item.sid_key)
+            self._records_changed = True
+        elif new and not is_live:
+            self._forget_waiting()
+
+    def _follow_item(self, key: ItemKey, *, is_live: bool) -> None:
+        """What is said of an item waits while there is no such item."""
+        said = self._txn.availability(key)
+        if said:
+            since = 0 if is_live else time.time_ns() // 1000
+            self._txn.put_availability(key, AvailabilityRecord(said.windows, said.event_time_us, since))
+
+    def _forget_waiting(self) -> None:
+        """Availability of items that do not come, the oldest first: it must not fill the disk."""
+        items = sum(stats.items for stats in self._state.stats.values())
+        surplus = self._txn.entries("waiting") - max(MIN_WAITING, items // 100)
+        too_old = time.time_ns() // 1000 - MAX_WAITING_US
+        for number, (since, key) in enumerate(list(islice(self._txn.waiting(), max(surplus, 1)))):
+            if number < surplus or since < too_old:
+                self._txn.put_availability(key, None)
+                self._state.count("availability_forgotten")
 
     def _refuse(self, source: RawRecord, reason: str, message: str) -> None:
         letter = DeadLetter(

@@ -10,7 +10,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from neo_runtime.catalog.item import Delete, Event, ItemRecord, Rejected, Upsert, validate_key, validate_upsert
+from neo_runtime.catalog.item import (
+    Availability,
+    Delete,
+    Event,
+    ItemRecord,
+    Rejected,
+    Upsert,
+    validate_availability,
+    validate_key,
+    validate_upsert,
+)
 from neo_runtime.embed.base import Embedder, item_text
 from neo_runtime.errors import EventError, MismatchError
 from neo_runtime.sid.codebook import Codebook, Floats
@@ -48,13 +58,16 @@ class ContentEncoder:
         self, events: Sequence[Event], stored: Callable[[ItemKey], ItemRecord | None]
     ) -> list[Encoded | EventError | None]:
         """One result per event: None for deletes, an EventError for what must not be applied."""
-        times_seen = Counter(event.key for event in events if not isinstance(event, Rejected))
+        times_seen = Counter(event.key for event in events if not isinstance(event, Rejected | Availability))
         results: list[Encoded | EventError | None] = [None] * len(events)
         wanted: dict[str, list[int]] = {}
         for index, event in enumerate(events):
             try:
                 if isinstance(event, Delete):
                     validate_key(event.key)
+                elif isinstance(event, Availability):
+                    validate_availability(event)
+                    self._codebook(event.key)
                 elif isinstance(event, Upsert):
                     self._validate(event)
                     results[index] = encoded = Encoded(_content_hash(event), None)
@@ -71,10 +84,7 @@ class ContentEncoder:
 
     def _validate(self, event: Upsert) -> None:
         validate_upsert(event)
-        codebook = self._codebooks.get(event.key.type)
-        if codebook is None:
-            known = ", ".join(sorted(self._codebooks))
-            raise EventError(f"item type {event.key.type!r} is not one of {known}", reason="UNKNOWN_TYPE")
+        codebook = self._codebook(event.key)
         if event.embedding is None:
             if self._embedder is None:
                 raise EventError("no embedding, and this worker has no embedder", reason="EMBEDDING_MISSING")
@@ -91,6 +101,13 @@ class ContentEncoder:
             )
         if not np.isfinite(event.embedding).all():
             raise EventError("embedding holds numbers that are not finite", reason="INVALID_VALUE")
+
+    def _codebook(self, key: ItemKey) -> Codebook:
+        codebook = self._codebooks.get(key.type)
+        if codebook is None:
+            known = ", ".join(sorted(self._codebooks))
+            raise EventError(f"item type {key.type!r} is not one of {known}", reason="UNKNOWN_TYPE")
+        return codebook
 
     def _quantize(self, item_type: str, upserts: list[Upsert]) -> list[Quantized]:
         codebook = self._codebooks[item_type]

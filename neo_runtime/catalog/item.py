@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neo_runtime.errors import EventError
+from neo_runtime.trie.windows import Window
 from neo_runtime.types import Attribute, ItemKey, Position
 
 MAX_TYPE_BYTES = 64
@@ -23,6 +24,8 @@ MAX_DESCRIPTION_CHARS = 20_000
 MAX_ATTRIBUTES = 64
 MAX_ATTRIBUTE_BYTES = 4_096
 MAX_LIST_VALUES = 256
+MAX_WINDOWS = 64
+MAX_REGIONS, MAX_REGION_BYTES = 256, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,20 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class Availability:
+    """When and where an item may be shown, in full. `windows` None: nothing is said of it any more, it is available.
+
+    Kept for an item that is not known yet. A tombstone carries no time of its own and always wins.
+    """
+
+    key: ItemKey
+    event_time_us: int
+    windows: tuple[Window, ...] | None
+    is_tombstone: bool
+    source: RawRecord
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """A record that must not be applied, with the reason for its dead letter."""
 
@@ -70,7 +87,21 @@ class Rejected:
     message: str
 
 
-Event = Upsert | Delete | Rejected
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An item's state as a catalog committed it, to be taken as it is. `record` None: no trace of the item is left.
+
+    `origin` is the id of that catalog, `generation` the one that it was committed in.
+    """
+
+    key: ItemKey
+    record: ItemRecord | None
+    origin: str
+    generation: int
+    source: RawRecord
+
+
+Event = Upsert | Delete | Availability | Stored | Rejected
 
 
 class ItemRecord(msgspec.Struct, array_like=True, frozen=True, omit_defaults=False):
@@ -93,6 +124,11 @@ class ItemRecord(msgspec.Struct, array_like=True, frozen=True, omit_defaults=Fal
     source_topic: str
     source_partition: int
     source_offset: int
+
+    def is_newer_than(self, position: Position) -> bool:
+        """Whether a later record of the same log led to this state: what stands at `position` is known already."""
+        same_log = (self.source_topic, self.source_partition) == position[:2]
+        return same_log and position.offset < self.source_offset
 
 
 def validate_key(key: ItemKey) -> None:
@@ -124,6 +160,21 @@ def validate_upsert(event: Upsert) -> None:
         raise EventError("event_time is before 1970", reason="INVALID_VALUE")
     for name, value in event.attributes.items():
         _validate_attribute(name, value)
+
+
+def validate_availability(event: Availability) -> None:
+    """EventError where a window breaks a limit or is never open."""
+    validate_key(event.key)
+    _limit("windows", len(event.windows or ()), MAX_WINDOWS, "entries")
+    for window in event.windows or ():
+        _limit("regions", len(window.regions), MAX_REGIONS, "entries")
+        for region in window.regions:
+            _encodable("regions", region)
+            _limit("a region", len(region.encode()), MAX_REGION_BYTES, "bytes")
+            if not region:
+                raise EventError("a region is empty", reason="MISSING_FIELD")
+        if window.start_us is not None and window.end_us is not None and window.end_us <= window.start_us:
+            raise EventError("a window ends before it begins", reason="INVALID_VALUE")
 
 
 def _validate_attribute(name: str, value: Attribute) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from neo_runtime.catalog.item import ItemRecord
+from neo_runtime.trie.windows import Window
 from neo_runtime.types import ItemKey, Position
 
 SCHEMA_VERSION = 2
@@ -39,6 +41,8 @@ class State(msgspec.Struct):
     """Number of the next dead letter, that is how many there ever were."""
     outgoing: int = 0
     """Number of the next outgoing record."""
+    assigns: bool = False
+    """Whether this catalog was the last to assign, as far as it knows: then its offsets and its outbox count."""
 
     def count(self, name: str, by: int = 1) -> None:
         self.counters[name] = self.counters.get(name, 0) + by
@@ -50,6 +54,14 @@ class Base(msgspec.Struct, frozen=True):
     generation: int
     files: dict[str, str]
     checksums: dict[str, str]
+
+
+class AvailabilityRecord(msgspec.Struct, array_like=True, frozen=True):
+    """What was said of when and where an item may be shown. `waiting_since_us` 0: the item is there."""
+
+    windows: tuple[Window, ...]
+    event_time_us: int
+    waiting_since_us: int = 0
 
 
 class DeadLetter(msgspec.Struct, array_like=True, frozen=True, tag=True):
@@ -71,13 +83,11 @@ class DeadLetter(msgspec.Struct, array_like=True, frozen=True, tag=True):
 
 
 class Assignment(msgspec.Struct, array_like=True, frozen=True, tag=True):
-    """An item got a SID, or, without codes, is gone."""
+    """The state that an item was left in by a commit. `record` None: its deletion is forgotten too."""
 
     item_type: str
     item_id: str
-    codes: tuple[int, ...]
-    event_time_us: int
-    quantization_error: float
+    record: ItemRecord | None
     generation: int
 
     @property

@@ -5,6 +5,8 @@
 | meta         | description state base  | records.Description, State, Base          |
 | items        | type NUL id             | item.ItemRecord                           |
 | sid_items    | type NUL SID (8 bytes)  | [[popularity, id] …], best first          |
+| availability | type NUL id             | records.AvailabilityRecord                |
+| waiting      | since (8), type NUL id  | nothing: availability of items to come    |
 | log          | generation (8 bytes)    | {type: [[SID, [trie.Row …]] …]}           |
 | offsets      | topic NUL partition (4) | next offset (8 bytes)                     |
 | outbox       | number (8 bytes)        | records.Assignment or DeadLetter          |
@@ -21,12 +23,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from neo_runtime.catalog.item import ItemRecord
-from neo_runtime.catalog.records import Base, DeadLetter, Description, Outgoing, State
+from neo_runtime.catalog.records import AvailabilityRecord, Base, DeadLetter, Description, Outgoing, State
 from neo_runtime.errors import CatalogError
 from neo_runtime.trie import Leaf
 from neo_runtime.types import ItemKey
 
-TABLES = ("meta", "items", "sid_items", "log", "offsets", "outbox", "dead_letters")
+TABLES = ("meta", "items", "sid_items", "availability", "waiting", "log", "offsets", "outbox", "dead_letters")
 
 T = TypeVar("T")
 Bearers = list[tuple[float, str]]
@@ -85,6 +87,9 @@ class Transaction:
     def put_base(self, base: Base) -> None:
         self._put("meta", b"base", base)
 
+    def remove_base(self) -> None:
+        self._delete("meta", b"base")
+
     def item(self, key: ItemKey) -> ItemRecord | None:
         return self._get("items", item_key(key), ItemRecord)
 
@@ -118,6 +123,27 @@ class Transaction:
             if not key.startswith(prefix):
                 return
             yield int.from_bytes(key[len(prefix) :]), msgspec.msgpack.decode(value, type=Bearers)
+
+    def availability(self, key: ItemKey) -> AvailabilityRecord | None:
+        return self._get("availability", item_key(key), AvailabilityRecord)
+
+    def put_availability(self, key: ItemKey, record: AvailabilityRecord | None) -> None:
+        """None: nothing is said of the item. Keeps the table of those that wait for their item."""
+        old = self.availability(key)
+        if old and old.waiting_since_us:
+            self._delete("waiting", _number(old.waiting_since_us) + item_key(key))
+        if record is None:
+            self._delete("availability", item_key(key))
+            return
+        self._put("availability", item_key(key), record)
+        if record.waiting_since_us:
+            self._txn.put(_number(record.waiting_since_us) + item_key(key), b"", db=self._tables["waiting"])
+
+    def waiting(self) -> Iterator[tuple[int, ItemKey]]:
+        """Items to come of which availability was said, with the time since when; the longest first."""
+        for key, _ in self._scan("waiting"):
+            item_type, _, item_id = key[8:].decode().partition("\0")
+            yield int.from_bytes(key[:8]), ItemKey(item_type, item_id)
 
     def put_log(self, generation: int, entry: LogEntry) -> None:
         self._put("log", _number(generation), entry)
@@ -166,6 +192,9 @@ class Transaction:
     def remove_outgoing(self, numbers: list[int]) -> None:
         for number in numbers:
             self._delete("outbox", _number(number))
+
+    def clear_outbox(self) -> None:
+        self._txn.drop(self._tables["outbox"], delete=False)
 
     def put_dead_letter(self, number: int, letter: DeadLetter) -> None:
         self._put("dead_letters", _number(number), letter)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from neo_runtime.catalog.batch import Applied
 from neo_runtime.catalog.catalog import Catalog
-from neo_runtime.catalog.item import Delete, Event, Rejected, Upsert
+from neo_runtime.catalog.item import Availability, Delete, Event, Rejected, Upsert
 from neo_runtime.config import Settings
 from neo_runtime.errors import EventError, StartupError
 from neo_runtime.ingest import eventfile
@@ -59,8 +59,9 @@ def publish_lines(settings: Settings, lines: list[bytes], places: Sequence[str] 
     if settings.kafka_bootstrap:
         from neo_runtime.ingest.producing import publish_events
 
-        publish_events(settings.kafka_bootstrap, settings.items_topic, events)
-        return {"events": len(events), "to": settings.items_topic}
+        topics = [settings.availability_topic if isinstance(e, Availability) else settings.items_topic for e in events]
+        publish_events(settings.kafka_bootstrap, zip(topics, events, strict=True))
+        return {"events": len(events), "to": ", ".join(dict.fromkeys(topics))}
     if not (settings.catalog / "data.mdb").exists():
         raise StartupError(f"no catalog in {settings.catalog}, and no Kafka given; set --catalog or --kafka")
     path = settings.catalog / eventfile.NAME
@@ -68,7 +69,7 @@ def publish_lines(settings: Settings, lines: list[bytes], places: Sequence[str] 
     return {"events": len(events), "to": str(path)}
 
 
-def checked(lines: list[bytes], places: Sequence[str] = ()) -> list[Upsert | Delete]:
+def checked(lines: list[bytes], places: Sequence[str] = ()) -> list[Upsert | Delete | Availability]:
     """The events of all lines; EventError, naming the first bad lines, where any is wrong."""
     now_us = time.time_ns() // 1_000
     events: list[Event] = [
@@ -82,7 +83,7 @@ def checked(lines: list[bytes], places: Sequence[str] = ()) -> list[Upsert | Del
         )
         more = f"; and {len(bad) - SHOWN_ERRORS} more" if len(bad) > SHOWN_ERRORS else ""
         raise EventError(f"nothing was published: {len(bad)} of {len(lines)} lines are wrong: {shown}{more}")
-    return [event for event in events if not isinstance(event, Rejected)]
+    return [event for event in events if isinstance(event, Upsert | Delete | Availability)]
 
 
 def read_upserts(files: Iterable[Path]) -> list[Upsert]:

@@ -13,12 +13,31 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from neo_runtime.catalog.item import Delete, Event, RawRecord, Upsert, validate_key, validate_upsert
+from neo_runtime.catalog.item import (
+    Availability,
+    Delete,
+    Event,
+    RawRecord,
+    Upsert,
+    validate_availability,
+    validate_key,
+    validate_upsert,
+)
 from neo_runtime.errors import EventError
 from neo_runtime.ingest.event import LAST_US, float32, rejected
+from neo_runtime.trie.windows import Window
 from neo_runtime.types import Attribute, ItemKey, Position
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class WindowLine(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """From `start` on and before `end`; left out: no bound. No regions: everywhere."""
+
+    start: Moment | None = None
+    end: Moment | None = None
+    regions: list[str] = []
 
 
 class ItemLine(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -30,12 +49,14 @@ class ItemLine(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     description: str = ""
     attributes: dict[str, Attribute] = msgspec.field(default_factory=dict)
     popularity: float = 0.0
-    event_time: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    event_time: Moment | None = None
     """RFC 3339; left out: now."""
     embedding: str | list[float] | None = None
     """Base64 of little-endian float32, or numbers."""
     embedding_model: str = ""
     deleted: bool = False
+    windows: list[WindowLine] | msgspec.UnsetType | None = msgspec.UNSET
+    """When and where the item may be shown, and nothing else of it in this line; null: nothing is said of that."""
 
 
 _decoder = msgspec.json.Decoder(ItemLine)
@@ -59,6 +80,8 @@ def check(event: Event) -> Event:
             validate_upsert(event)
         elif isinstance(event, Delete):
             validate_key(event.key)
+        elif isinstance(event, Availability):
+            validate_availability(event)
     except EventError as error:
         return rejected(event.source, error)
     return event
@@ -78,9 +101,14 @@ def _event(item: ItemLine, record: RawRecord) -> Event:
     key = ItemKey(item.type, item.id)
     time_us = record.timestamp_us
     if item.event_time is not None:
-        time_us = (item.event_time - EPOCH) // timedelta(microseconds=1)
+        time_us = _micros(item.event_time)
     if not 0 <= time_us <= LAST_US:
         raise EventError("event_time is not between the years 1970 and 9999", reason="INVALID_VALUE")
+    if item.windows is not msgspec.UNSET:
+        if item.title or item.deleted:
+            raise EventError("windows stand in a line of their own, without title or deletion", reason="INVALID_VALUE")
+        windows = None if item.windows is None else tuple(map(_window, item.windows))
+        return Availability(key, time_us, windows, False, record)
     if item.deleted:
         return Delete(key, time_us, False, record)
     if item.embedding is None and item.embedding_model:
@@ -89,6 +117,15 @@ def _event(item: ItemLine, record: RawRecord) -> Event:
         key, time_us, item.title, item.description, item.attributes, item.popularity,
         _embedding(item.embedding), item.embedding_model, record,
     )  # fmt: skip
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def _window(line: WindowLine) -> Window:
+    start, end = (None if moment is None else _micros(moment) for moment in (line.start, line.end))
+    return Window(start, end, tuple(sorted(set(line.regions))))
 
 
 def _embedding(given: str | list[float] | None) -> NDArray[np.float32] | None:

@@ -8,7 +8,7 @@ from contextlib import closing
 
 from kafka.errors import KafkaError
 
-from neo_runtime.catalog.item import Delete, Upsert
+from neo_runtime.catalog.item import Availability, Delete, Upsert
 from neo_runtime.errors import EventError
 from neo_runtime.ingest.broker import BrokerUnavailableError
 from neo_runtime.ingest.event import PROTOBUF, encode
@@ -20,22 +20,22 @@ DELIVERY_WAIT_S = 30.0
 
 
 def publish_events(
-    bootstrap: str, topic: str, events: Iterable[Upsert | Delete], *, content_type: str = PROTOBUF
+    bootstrap: str, events: Iterable[tuple[str, Upsert | Delete | Availability]], *, content_type: str = PROTOBUF
 ) -> int:
-    """In order, each acknowledged; returns their number.
+    """Events with their topics: in order, each acknowledged; returns their number.
 
     BrokerUnavailableError where the broker or the topic is away, EventError for an event that it finds too large.
     """
     arrived = 0
     with closing(KafkaSink(bootstrap)) as sink:
-        under_way: deque[KafkaDelivery] = deque()
-        for event in events:
-            under_way.append(_send(sink, KafkaRecord(topic, *encode(event, content_type)), arrived))
+        under_way: deque[tuple[str, KafkaDelivery]] = deque()
+        for topic, event in events:
+            under_way.append((topic, _send(sink, KafkaRecord(topic, *encode(event, content_type)), arrived)))
             if len(under_way) == WINDOW:
-                _settle(under_way.popleft(), topic, arrived)
+                _settle(*under_way.popleft(), arrived)
                 arrived += 1
         while under_way:
-            _settle(under_way.popleft(), topic, arrived)
+            _settle(*under_way.popleft(), arrived)
             arrived += 1
     return arrived
 
@@ -47,7 +47,7 @@ def _send(sink: KafkaSink, record: KafkaRecord, arrived: int) -> KafkaDelivery:
         raise _failure(record.topic, arrived, error) from error
 
 
-def _settle(delivery: KafkaDelivery, topic: str, arrived: int) -> None:
+def _settle(topic: str, delivery: KafkaDelivery, arrived: int) -> None:
     answered = delivery.wait(DELIVERY_WAIT_S)
     error = delivery.error()
     if error or not answered:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -52,7 +52,7 @@ _log = structlog.get_logger(__name__)
 
 
 class RecordSource(Protocol):
-    """Records of one topic in log order per partition, from where the catalog stopped."""
+    """Records of some topics in log order per partition, from where the catalog stopped."""
 
     def poll(self, max_records: int, timeout_s: float) -> list[RawRecord]:
         """What is there, at most `max_records`, as soon as there is something; empty after `timeout_s`.
@@ -119,17 +119,17 @@ class MemorySource:
 
 
 class KafkaSource:
-    """Every partition of one topic, with `assign`: the state lives in the catalog, so no group may take one away.
+    """Every partition of some topics, with `assign`: the state lives in the catalog, so no group may take one away.
 
     Any error costs the consumer, and the next poll makes another where this one stopped: after an error inside a
     fetched batch, kafka-python's poll never returns.
     """
 
-    def __init__(self, bootstrap: str, topic: str, stored: Mapping[tuple[str, int], int]) -> None:
-        """BrokerUnavailableError where nobody answers, StartupError where `stored` does not fit the topic."""
-        self._bootstrap, self._topic = bootstrap, topic
-        self._next = {partition: offset for (name, partition), offset in stored.items() if name == topic}
-        self._ends: dict[int, int] = {}
+    def __init__(self, bootstrap: str, topics: str | Sequence[str], stored: Mapping[tuple[str, int], int]) -> None:
+        """BrokerUnavailableError where nobody answers, StartupError where `stored` does not fit a topic."""
+        self._bootstrap, self._topics = bootstrap, (topics,) if isinstance(topics, str) else tuple(topics)
+        self._next = {partition: offset for partition, offset in stored.items() if partition[0] in self._topics}
+        self._ends: Offsets = {}
         self._consumer: Any = None
         self._connect()
 
@@ -138,7 +138,7 @@ class KafkaSource:
         if self._consumer is None:
             self._connect()
         try:
-            with kafka_errors(f"reading {self._topic}"):
+            with kafka_errors(f"reading {', '.join(self._topics)}"):
                 records = self._fetch(max_records, timeout_s)
                 if time.monotonic() >= self._check_at:
                     self._check(heard=bool(records))
@@ -150,7 +150,7 @@ class KafkaSource:
     def positions(self) -> Offsets:
         """See RecordSource. Markers of transactions count as read."""
         if self._consumer is None:
-            return {(self._topic, partition): offset for partition, offset in self._next.items()}
+            return dict(self._next)
         positions = {tp: self._consumer.position(tp, timeout_ms=0) for tp in self._consumer.assignment()}
         return {(tp.topic, tp.partition): offset for tp, offset in positions.items() if offset is not None}
 
@@ -159,8 +159,8 @@ class KafkaSource:
         if self._consumer is not None:
             for tp in self._consumer.assignment():
                 fetched = self._consumer.highwater(tp) or 0
-                self._ends[tp.partition] = max(fetched, self._ends.get(tp.partition, 0))
-        return {(self._topic, partition): offset for partition, offset in self._ends.items()}
+                self._ends[tp] = max(fetched, self._ends.get(tp, 0))
+        return {(topic, partition): offset for (topic, partition), offset in self._ends.items()}
 
     def close(self) -> None:
         """See RecordSource."""
@@ -175,48 +175,52 @@ class KafkaSource:
             return []
         records = [_raw(record) for batch in fetched.values() for record in batch]
         for record in records:
-            self._next[record.position.partition] = record.position.offset + 1
+            self._next[record.position[:2]] = record.position.offset + 1
         return records
 
     def _check(self, *, heard: bool) -> None:
-        """Now and then: is the broker there (an empty poll does not tell), and did the topic get partitions?"""
+        """Now and then: is the broker there (an empty poll does not tell), and did a topic get partitions?"""
         assigned = self._consumer.assignment()
         if not heard:
-            ends = self._consumer.end_offsets(list(assigned), timeout_ms=ANSWER_TIMEOUT_MS)
-            self._ends.update((tp.partition, offset) for tp, offset in ends.items())
-        known = self._consumer.partitions_for_topic(self._topic) or set()
+            self._ends.update(self._consumer.end_offsets(list(assigned), timeout_ms=ANSWER_TIMEOUT_MS))
+        known = self._partitions(self._consumer)
         if len(known) > len(assigned):
-            _log.info("topic has new partitions", topic=self._topic, partitions=len(known))
+            _log.info("topics have new partitions", topics=self._topics, partitions=len(known))
             self._assign(self._consumer, known)
         self._check_at = time.monotonic() + CHECK_EVERY_S
 
     def _connect(self) -> None:
         dial(self._bootstrap)
-        with contextlib.ExitStack() as undo, kafka_errors(f"reading {self._topic} at {self._bootstrap}"):
+        with contextlib.ExitStack() as undo, kafka_errors(f"reading {', '.join(self._topics)} at {self._bootstrap}"):
             consumer = KafkaConsumer(bootstrap_servers=self._bootstrap, **CONSUMER_OPTIONS)
             undo.callback(close_quietly, consumer, autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
-            partitions = consumer.partitions_for_topic(self._topic)
-            if not partitions:  # also where a broker that just started does not know its topics yet
-                raise BrokerUnavailableError(f"{self._bootstrap} knows no topic {self._topic!r}")
-            self._assign(consumer, partitions)
+            self._assign(consumer, self._partitions(consumer))
             undo.pop_all()
         self._consumer = consumer
         self._check_at = time.monotonic() + CHECK_EVERY_S
 
-    def _assign(self, consumer: Any, partitions: set[int]) -> None:
+    def _partitions(self, consumer: Any) -> list[TopicPartition]:
+        found = []
+        for topic in self._topics:
+            partitions = consumer.partitions_for_topic(topic)
+            if not partitions:  # also where a broker that just started does not know its topics yet
+                raise BrokerUnavailableError(f"{self._bootstrap} knows no topic {topic!r}")
+            found += [TopicPartition(topic, partition) for partition in sorted(partitions)]
+        return found
+
+    def _assign(self, consumer: Any, assigned: list[TopicPartition]) -> None:
         """Seek to what is stored, or to the start of a partition that is new to the catalog."""
-        assigned = [TopicPartition(self._topic, partition) for partition in sorted(partitions)]
         consumer.assign(assigned)
         starts = consumer.beginning_offsets(assigned, timeout_ms=ANSWER_TIMEOUT_MS)
         ends = consumer.end_offsets(assigned, timeout_ms=ANSWER_TIMEOUT_MS)
-        for missing in sorted(self._next.keys() - partitions):
-            raise _misfit(self._topic, missing, self._next[missing], "the topic has no such partition")
+        for missing in sorted(self._next.keys() - set(assigned)):
+            raise _misfit(missing, self._next[missing], "the topic has no such partition")
         for tp in assigned:
-            offset = self._next.setdefault(tp.partition, starts[tp])
+            offset = self._next.setdefault((tp.topic, tp.partition), starts[tp])
             if not starts[tp] <= offset <= ends[tp]:
-                raise _misfit(self._topic, tp.partition, offset, f"the topic has {starts[tp]} to {ends[tp]}")
+                raise _misfit(tp, offset, f"the topic has {starts[tp]} to {ends[tp]}")
             consumer.seek(tp, offset)
-            self._ends[tp.partition] = ends[tp]
+            self._ends[tp] = ends[tp]
 
     def _drop(self) -> None:
         consumer, self._consumer = self._consumer, None
@@ -224,13 +228,14 @@ class KafkaSource:
             close_quietly(consumer, autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
 
 
-def _misfit(topic: str, partition: int, stored: int, found: str) -> StartupError:
+def _misfit(partition: tuple[str, int], stored: int, found: str) -> StartupError:
+    topic, number = partition
     return StartupError(
-        f"the catalog has read {topic}[{partition}] up to offset {stored}, but {found}: the topic was made anew, or "
+        f"the catalog has read {topic}[{number}] up to offset {stored}, but {found}: the topic was made anew, or "
         "dropped records that were not read. Start with a new catalog folder, which reads the topic from its start; "
         "or, where this is the wrong Kafka, correct its address",
         reason="OFFSET_OUT_OF_RANGE",
-        metadata={"topic": topic, "partition": str(partition), "stored": str(stored)},
+        metadata={"topic": topic, "partition": str(number), "stored": str(stored)},
     )
 
 
