@@ -71,13 +71,25 @@ class CatalogReader:
         base = txn.base()
         grown = sum(len(view.delta) for view in self._view.types.values()) > _REBASE_LEAVES
         if base and base.generation > self._base_generation and (grown or base.generation > self._view.generation):
-            folder = self.store.path / "segments"
-            types = {name: TypeView.of_base(Segment.load(folder / file)) for name, file in base.files.items()}
-            self._view, self._base_generation = TrieView(base.generation, types), base.generation
+            self._take_base(txn)
         entries = list(txn.log_after(self._view.generation))
         if entries:
             self._view = self._view.apply(generation, _merged(entries))
         assert self._view.generation == generation, "the log does not reach the state's generation"
+
+    def _take_base(self, txn: Transaction) -> None:
+        """The base's own view: the log has to be applied to it."""
+        base = txn.base()
+        if base and base.generation > self._base_generation:
+            folder = self.store.path / "segments"
+            types = {name: TypeView.of_base(Segment.load(folder / file)) for name, file in base.files.items()}
+            self._view, self._base_generation = TrieView(base.generation, types), base.generation
+
+    def rebase(self) -> None:
+        """Move to the newest base now, however small the deltas are."""
+        with self._lock, self.store.read() as txn:
+            self._take_base(txn)
+            self._catch_up(txn)
 
     def adopt(self, base: TrieView, generation: int) -> None:
         """The writer's way to its own new base, without reading back what it just wrote."""
