@@ -11,7 +11,9 @@ NeoError
 ├── DeadlineError            the answer took longer than the worker allows      DEADLINE_EXCEEDED
 ├── UnavailableError         draining or not loaded yet; try elsewhere          UNAVAILABLE
 ├── EventError               an item event that must not be applied             (dead letter)
+├── StorageError             the disk or LMDB's map takes no more for now       (waited out)
 └── StartupError             a worker or command cannot start                   (exit code 1, one line)
+    ├── SupersededError      another assigner writes in this one's place
     ├── CatalogError         the catalog's files are missing, broken or in use
     │   └── SnapshotError    a snapshot is missing, damaged or does not fit          FAILED_PRECONDITION
     ├── MismatchError        model, codebooks and catalog do not belong together
@@ -114,10 +116,25 @@ class EventError(NeoError):
     reason = "INVALID_EVENT"
 
 
+class StorageError(NeoError):
+    """The catalog cannot be written for now, and nothing of the attempt was kept: the same again may work later.
+
+    Operator action: make room on the catalog's disk; workers go on by themselves.
+    """
+
+    reason = "STORAGE_FULL"
+
+
 class StartupError(NeoError):
     """A process cannot start. Operator action: do what the message says, then start again."""
 
     reason = "STARTUP_FAILED"
+
+
+class SupersededError(StartupError):
+    """Another assigner writes in this one's place. Operator action: start it again, and it stands by."""
+
+    reason = "SUPERSEDED"
 
 
 class CatalogError(StartupError):

@@ -23,3 +23,15 @@ FILTER_SECONDS = Histogram(
     "neo_filter_evaluation_seconds", "A predicate over all items of a base segment, once for each of both.",
     buckets=(1e-4, 1e-3, 0.01, 0.1, 1, 10),
 )  # fmt: skip
+CATALOG_WRITABLE = Gauge("neo_catalog_writable", "0 while the disk or LMDB's map is full and the catalog worker waits.")
+SLOW_READS = Counter("neo_catalog_slow_reads", "Read transactions that were open for over a second.", ["place"])
+CATALOG_USAGE = {  # catalog.usage.Usage, measured at each scrape
+    "map_bytes": ("neo_catalog_map_bytes", "Address space of the catalog's LMDB file; it grows by itself."),
+    "used_bytes": ("neo_catalog_used_bytes", "Part of the map that the file takes."),
+    "headroom_bytes": ("neo_catalog_headroom_bytes", "Part of the map that is left."),
+    "free_bytes": ("neo_catalog_free_bytes", "Pages inside the file that the next commits use again."),
+    "disk_free_bytes": ("neo_catalog_disk_free_bytes", "Left on the disk of the catalog."),
+    "readers": ("neo_catalog_readers", "Open read transactions, of all processes."),
+    "max_readers": ("neo_catalog_max_readers", "Open read transactions at most."),
+    "oldest_reader_commits": ("neo_catalog_oldest_reader_commits", "Commits since the oldest of them began."),
+}
