@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from neo_runtime.catalog.catalog import check_fingerprints, open_reader
-from neo_runtime.errors import NeoError
+from neo_runtime.errors import NeoError, SnapshotError
 from neo_runtime.observability import metrics
 from neo_runtime.snapshot.aliases import EVENTS, Target
 from neo_runtime.snapshot.restore import on_this_machine
@@ -40,7 +40,11 @@ class AliasFollower:
 
     def begin(self) -> ServedCatalog:
         """StartupError where the live alias cannot be served: to serve something else would undo a rollback."""
-        state = self.snapshots.aliases.read()
+        try:
+            state = self.snapshots.aliases.read()
+        except OSError as error:
+            where = self.snapshots.store.location
+            raise SnapshotError(f"the aliases in {where} cannot be read ({error}); make the store reachable") from error
         target = state.live.of(self.instance)
         self._served, self.sequence = ServedCatalog(self._open(target)), state.sequence
         self._tell()
@@ -60,8 +64,9 @@ class AliasFollower:
             self.look()
 
     def look(self) -> None:
-        """Take the newest move, if there is one; never raises."""
+        """Close what nobody needs any more, take the newest move, if there is one; never raises."""
         try:
+            self._served.close_unheld()
             numbers = self.snapshots.store.alias_numbers()
             if numbers and (numbers[-1] > self.sequence or self.failure):
                 state = self.snapshots.aliases.read()
@@ -111,7 +116,7 @@ def open_source(folder: Path, target: Target, resource: str, fingerprints: Mappi
     try:
         check_fingerprints(fingerprints, {name: book.fingerprint for name, book in codebooks.items()})
         for trie in reader.view().restrict().tries.values():
-            if len(trie):
+            if not trie.is_empty:
                 trie.children(0, trie.root())
     except BaseException:
         reader.store.close()

@@ -36,7 +36,7 @@ class Source:
 
 
 class ServedCatalog:
-    """Begins with `source`, owns every source that it is given, and closes it when nobody can need it any more."""
+    """Begins with `source`, and owns every source that it is given."""
 
     def __init__(self, source: Source) -> None:
         self._lock = threading.Lock()
@@ -70,16 +70,17 @@ class ServedCatalog:
         """Records as of the source that a held answer was decoded on."""
         with self._lock:
             sources = [self._current, *(source for _, source in reversed(self._retired))]
-        return next(source for source in sources if source.name == snapshot).reader.items(keys)
+        held = next((source for source in sources if source.name == snapshot), None)
+        assert held is not None, f"{snapshot} is closed while an answer from it is held"
+        return held.reader.items(keys)
 
     def swap(self, source: Source) -> None:
         """Serve `source` from now on."""
         with self._lock:
             self._replace(source)
-        self._close_unheld()
 
     def swap_back(self, target: Target) -> bool:
-        """Serve what answers still hold from before: LMDB opens a file once in a process. False: nobody holds it."""
+        """Serve what is still open from before. False: it is not."""
         with self._lock:
             source = next((s for _, s in self._retired if s.target == target and not s.is_replaced), None)
             if source is not None:
@@ -102,9 +103,10 @@ class ServedCatalog:
             self._holders[epoch] -= 1
             if not self._holders[epoch]:
                 del self._holders[epoch]
-        self._close_unheld()
 
-    def _close_unheld(self) -> None:
+    def close_unheld(self) -> None:
+        """What was served before, and no answer can need any more. Called by the thread that also opens sources: LMDB
+        opens a file once in a process, and unmapping a large one is no work for a thread that answers."""
         with self._lock:
             oldest = min(self._holders, default=self._epoch)
             unheld = [source for epoch, source in self._retired if epoch < oldest]
