@@ -29,12 +29,13 @@ from neo_runtime.ingest.event import PROTOBUF, encode
 from neo_runtime.ingest.local_kafka import LocalKafka
 from neo_runtime.ingest.outgoing import KafkaRecord
 from neo_runtime.ingest.publisher import KafkaSink
-from neo_runtime.ingest.topics import ensure_topics
+from neo_runtime.ingest.topics import Topics, ensure_topics
 from neo_runtime.sid.fit import fit_codebook
 from neo_runtime.types import ItemKey, Position
 
 DIMENSION, CODES, LEVELS = 128, 256, 4
-ITEMS_TOPIC, ASSIGNMENTS_TOPIC = "neo.catalog.items", "neo.catalog.assignments"
+ITEMS_TOPIC, AVAILABILITY_TOPIC = "neo.catalog.items", "neo.catalog.availability"
+ASSIGNMENTS_TOPIC = "neo.catalog.assignments"
 POLL_S = 0.0003
 GIVE_UP_S = 30.0
 WARM_UP = 200
@@ -116,7 +117,7 @@ def main() -> None:
         folder = Path(name)
         codebook = fit_codebook("item", "random", vectors[:20_000], (CODES,) * LEVELS)
         Catalog.create(folder / "catalog", {"item": codebook}).close()
-        ensure_topics(broker.bootstrap, ITEMS_TOPIC, ASSIGNMENTS_TOPIC)
+        ensure_topics(broker.bootstrap, Topics(ITEMS_TOPIC, AVAILABILITY_TOPIC, ASSIGNMENTS_TOPIC))
         with catalog_worker(folder, broker.bootstrap):
             sink, (reader, _) = KafkaSink(broker.bootstrap), open_reader(folder / "catalog")
             events = [event(number, vector) for number, vector in enumerate(vectors)]

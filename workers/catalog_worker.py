@@ -37,11 +37,8 @@ def _follow(catalog: Catalog, settings: Settings, stop: threading.Event) -> None
         _log.info("ready", catalog=str(settings.catalog), source=source, generation=catalog.reader.view().generation)
 
     if settings.kafka_bootstrap:
-        follow_kafka(
-            catalog, stop, bootstrap=settings.kafka_bootstrap, items_topic=settings.items_topic,
-            assignments_topic=settings.assignments_topic, partitions=settings.partitions,
-            max_batch=settings.max_batch, ready=lambda: ready(f"{settings.items_topic} at {settings.kafka_bootstrap}"),
-        )  # fmt: skip
+        topic = settings.items_topic if settings.role == "assigner" else settings.assignments_topic
+        follow_kafka(catalog, stop, settings, lambda: ready(f"{topic} at {settings.kafka_bootstrap}"))
     else:
         path = settings.catalog / eventfile.NAME
         ready(str(path))

@@ -108,7 +108,6 @@ class Batch:
     def _take(self, event: Stored) -> None:
         """Another catalog decides on the items from here on; what this one said itself it has."""
         if event.origin == self._txn.description().catalog_id and event.generation <= self._state.generation:
-            self._count("replayed")
             return
         self._state.assigns = False
         old, new = self._txn.item(event.key), event.record
@@ -183,6 +182,8 @@ class Batch:
         def is_free(sid: int) -> bool:
             return all(item_id == key.id for _, item_id in self._txn.bearers(key.type, sid))
 
+        if is_free(path):
+            return path, path, error
         return nearest_free(self._codebooks[key.type], quantized.embedding, is_free), path, error
 
     def _delete(self, event: Delete) -> None:

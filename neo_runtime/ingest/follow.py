@@ -4,51 +4,45 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import suppress
 from pathlib import Path
 
 from tenacity import RetryError
 
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.item import Event, RawRecord
+from neo_runtime.config import Settings
+from neo_runtime.ingest.assigner import Assigner
 from neo_runtime.ingest.broker import Outage
+from neo_runtime.ingest.changelog import Changelog
 from neo_runtime.ingest.eventfile import TOPIC, EventFileSource
 from neo_runtime.ingest.line import decode_line
 from neo_runtime.ingest.loop import IngestLoop
-from neo_runtime.ingest.outgoing import OutgoingEncoder
-from neo_runtime.ingest.publisher import KafkaSink, Publisher
-from neo_runtime.ingest.source import KafkaSource
-from neo_runtime.ingest.topics import ensure_topics
+from neo_runtime.ingest.replica import Replica
+from neo_runtime.ingest.topics import Topics, ensure_topics
 
 
 def follow_kafka(
-    catalog: Catalog, stop: threading.Event, *, bootstrap: str, items_topic: str, assignments_topic: str,
-    partitions: int = 8, max_batch: int = 1_000, ready: Callable[[], None] = lambda: None,
-) -> None:  # fmt: skip
-    """From Kafka, and back to it. Waits for a broker that is not there yet; `ready` is called once it is.
+    catalog: Catalog, stop: threading.Event, settings: Settings, ready: Callable[[], None] = lambda: None
+) -> None:
+    """From Kafka, and as an assigner back to it. Waits for a broker that is not there yet; `ready`: from now on.
 
-    StartupError where a topic is missing and cannot be made, or does not fit the catalog's offsets.
+    StartupError where a topic is missing and cannot be made, or does not fit the catalog's offsets; SupersededError
+    where another assigner has taken over.
     """
+    bootstrap = settings.kafka_bootstrap
+    topics = Topics(settings.items_topic, settings.availability_topic, settings.assignments_topic)
+    changelog = Changelog(catalog.codebooks, catalog.reader.description.catalog_id)
+    replica = Replica(catalog, changelog, bootstrap, topics, settings.max_batch)
     outage = Outage(stop)
-
-    def connect() -> IngestLoop:
-        ensure_topics(bootstrap, items_topic, assignments_topic, partitions=partitions)
-        with ExitStack() as undo:
-            source = KafkaSource(bootstrap, items_topic, catalog.reader.offsets())
-            undo.callback(source.close)
-            sink = KafkaSink(bootstrap)
-            fingerprints = {name: book.fingerprint for name, book in catalog.codebooks.items()}
-            publisher = Publisher(catalog, sink, OutgoingEncoder(assignments_topic, fingerprints))
-            undo.pop_all()
-        return IngestLoop(catalog, source, publisher, max_batch=max_batch)
-
-    try:
-        loop = outage.retrying()(connect)
-    except RetryError:
-        return
-    outage.over()
-    ready()
-    loop.run(stop)
+    with suppress(RetryError):  # stopped while the broker was away
+        outage.retrying()(ensure_topics, bootstrap, topics, partitions=settings.partitions)
+        outage.over()
+        if settings.role == "replica":
+            ready()
+            replica.follow(stop)
+        else:
+            Assigner(replica, session_timeout_s=settings.session_seconds, ready=ready).run(stop)
 
 
 def follow_file(catalog: Catalog, stop: threading.Event, path: Path, *, max_batch: int = 1_000) -> None:

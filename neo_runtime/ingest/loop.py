@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 
 import structlog
 from tenacity import RetryError
@@ -25,6 +26,7 @@ from neo_runtime.ingest.broker import Outage
 from neo_runtime.ingest.event import decode
 from neo_runtime.ingest.publisher import Publisher
 from neo_runtime.ingest.source import RecordSource, lag
+from neo_runtime.ingest.storage import StorageOutage
 from neo_runtime.observability import metrics
 
 IDLE_POLL_S = 0.5  # also how late a stop is noticed
@@ -47,6 +49,8 @@ class IngestStats:
     stale: int = 0
     unknown_deletes: int = 0
     replayed: int = 0
+    availability: int = 0
+    retracted: int = 0
     dead_letters: int = 0
     published: int = 0
     outages: int = 0
@@ -68,9 +72,11 @@ class IngestLoop:
     def __init__(
         self, catalog: Catalog, source: RecordSource, publisher: Publisher | None = None, *,
         max_batch: int = 1_000, max_batch_bytes: int = 8 << 20, max_outbox: int = 10_000,
-        decode: Callable[[RawRecord], Event] = decode,
+        decode: Callable[[RawRecord], Event] = decode, watch: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
+        """`watch` is called every turn; what it raises ends the loop."""
         self._catalog, self._source, self._publisher, self._decode = catalog, source, publisher, decode
+        self._watch = watch
         self._max_batch, self._max_batch_bytes, self._max_outbox = max_batch, max_batch_bytes, max_outbox
         self._summary_at, self._summarized = time.monotonic() + SUMMARY_EVERY_S, 0
         self.stats = IngestStats()
@@ -78,38 +84,42 @@ class IngestLoop:
     def run(self, stop: threading.Event) -> None:
         """Until `stop`; then the batch in hand is finished and everything closed, broker or no broker.
 
-        Outages are waited out. StartupError where only an operator can help.
+        Outages and full disks are waited out. StartupError where only an operator can help.
         """
-        outage = Outage(stop)
+        outage, storage = Outage(stop), StorageOutage(stop)
         try:
-            outage.retrying()(self._publish, quiet=True)
+            outage.retrying()(storage.waited_out, lambda: self._publish(quiet=True))
             while not stop.is_set():
-                outage.retrying()(self._turn)
+                outage.retrying()(self._turn, storage)
                 outage.over()
                 self._summarize(outage)
         except RetryError:
-            _log.warning("stopped while the broker is away")
+            _log.warning("stopped while the broker is away or the disk full")
         finally:
             self._source.close()
             if self._publisher:
                 self._publisher.close()
                 self.stats.published = self._publisher.published
 
-    def _turn(self) -> None:
+    def _turn(self, storage: StorageOutage) -> None:
+        self._watch()
         full = self._publisher is not None and self._publisher.waiting() >= self._max_outbox
         unsettled = self._publisher is not None and self._publisher.under_way() > 0
         records = []
         if not full:
             records = self._source.poll(self._max_batch, UNSETTLED_POLL_S if unsettled else IDLE_POLL_S)
         for batch in _cut(records, self._max_batch_bytes):
-            self._apply(batch)
-        self._publish(FULL_WAIT_S if full else 0.0, quiet=not records)
+            storage.waited_out(partial(self._apply, batch))
+        storage.waited_out(lambda: self._publish(FULL_WAIT_S if full else 0.0, quiet=not records))
 
     def _apply(self, records: list[RawRecord]) -> None:
+        self._watch()  # also while there is no room: somebody else may take over
         started = time.perf_counter()
         events = [self._decode(record) for record in records]
         positions = {record.position[:2]: record.position.offset + 1 for record in records}
         applied = self._catalog.apply(events, positions, publish=self._publisher is not None)
+        if self._publisher:
+            self._publisher.reached(positions)
         self.stats.add(applied)
         self.stats.batches += 1
         self.stats.records += len(records)
@@ -130,6 +140,7 @@ class IngestLoop:
         if time.monotonic() < self._summary_at:
             return
         self._summary_at = time.monotonic() + SUMMARY_EVERY_S
+        self._catalog.store.clear_stale_readers()
         self.stats.outages, self.stats.lag = outage.count, lag(self._source)
         self.stats.published = self._publisher.published if self._publisher else 0
         if self.stats.records > self._summarized or self.stats.lag:

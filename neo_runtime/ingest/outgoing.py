@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from neo_runtime.catalog.records import Assignment, DeadLetter, Outgoing
-from neo_runtime.ingest.event import CONTENT_TYPE, PROTOBUF
-from neo_runtime.v1.catalog_events_pb2 import SidAssigned
-from neo_runtime.v1.catalog_pb2 import ItemRef, SemanticId
+from neo_runtime.catalog.records import DeadLetter, Outgoing
+from neo_runtime.ingest.changelog import Changelog
 
 DEAD_LETTER_SUFFIX = ".dlq"
 OMITTED_VALUE = "neo.errors.value.omitted"
@@ -28,30 +25,16 @@ class KafkaRecord(NamedTuple):
 
 
 class OutgoingEncoder:
-    """`codebooks`: item type to fingerprint, which gives the published codes their meaning."""
+    """What goes where."""
 
-    def __init__(self, assignments_topic: str, codebooks: Mapping[str, str]) -> None:
-        self._assignments_topic, self._codebooks = assignments_topic, dict(codebooks)
+    def __init__(self, assignments_topic: str, changelog: Changelog) -> None:
+        self.assignments_topic, self._changelog = assignments_topic, changelog
 
     def encode(self, outgoing: Outgoing, cut: int = 0) -> KafkaRecord:
         """`cut` 1 leaves out a dead letter's value, 2 also its key and headers: the broker found more too large."""
         if isinstance(outgoing, DeadLetter):
             return _dead_letter(outgoing, cut)
-        return self._assignment(outgoing)
-
-    def _assignment(self, assignment: Assignment) -> KafkaRecord:
-        key = str(assignment.key).encode()
-        if not assignment.codes:
-            return KafkaRecord(self._assignments_topic, key, None, [])
-        item_type, item_id = assignment.key
-        sid = SemanticId(item_type=item_type, codes=assignment.codes, codebook=self._codebooks[item_type])
-        message = SidAssigned(
-            item=ItemRef(item_type=item_type, item_id=item_id), sid=sid,
-            quantization_error=assignment.quantization_error, generation=assignment.generation,
-        )  # fmt: skip
-        message.event_time.FromMicroseconds(assignment.event_time_us)
-        headers = [(CONTENT_TYPE, PROTOBUF.encode())]
-        return KafkaRecord(self._assignments_topic, key, message.SerializeToString(deterministic=True), headers)
+        return KafkaRecord(self.assignments_topic, *self._changelog.encode(outgoing))
 
 
 def _dead_letter(letter: DeadLetter, cut: int) -> KafkaRecord:

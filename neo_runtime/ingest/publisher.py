@@ -1,7 +1,7 @@
 """The outbox of a catalog to Kafka: in order, at least once, acknowledged to the catalog when the broker has it.
 
 Belongs to the thread that applies events. The order is the guarantee:
-1. send the oldest records of the outbox that are not under way
+1. send the oldest records of the outbox that are not under way, those of one turn as one transaction
 2. wait for the broker, oldest first
 3. acknowledge what it has, up to the first that it refused; that one and all after it are sent again
 
@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Any, Protocol
 
 import structlog
@@ -23,8 +24,10 @@ from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.records import DeadLetter, Outgoing
+from neo_runtime.errors import StorageError
 from neo_runtime.ingest.broker import CLIENT_OPTIONS, BrokerUnavailableError, close_quietly, dial, kafka_errors
 from neo_runtime.ingest.outgoing import KafkaRecord, OutgoingEncoder
+from neo_runtime.ingest.source import Offsets
 from neo_runtime.types import Position
 
 PRODUCER_OPTIONS: dict[str, Any] = {
@@ -60,12 +63,21 @@ class Delivery(Protocol):
     def error(self) -> Exception | None:
         """Why an answered record was refused; None where it arrived."""
 
+    def position(self) -> Position:
+        """Where an arrived record is."""
+
 
 class RecordSink(Protocol):
     """Where records go."""
 
     def send(self, record: KafkaRecord) -> Delivery:
         """Takes the record; KafkaError where it cannot even do that."""
+
+    def commit(self) -> None:
+        """What was sent since the last time belongs together."""
+
+    def is_busy(self) -> bool:
+        """Whether nothing more can be sent before what was sent is answered."""
 
     def give_up(self) -> None:
         """Whatever is under way is answered, with an error where it had no answer yet."""
@@ -97,6 +109,13 @@ class KafkaSink:
         return KafkaDelivery(
             self._connect().send(record.topic, key=record.key, value=record.value, headers=record.headers)
         )
+
+    def commit(self) -> None:
+        """See RecordSink. Every record is on its own."""
+
+    def is_busy(self) -> bool:
+        """See RecordSink."""
+        return False
 
     def give_up(self) -> None:
         """See RecordSink."""
@@ -135,7 +154,7 @@ class KafkaDelivery:
         return failure
 
     def position(self) -> Position:
-        """Where an arrived record is."""
+        """See Delivery."""
         metadata = self._future.value
         return Position(metadata.topic, metadata.partition, metadata.offset)
 
@@ -153,11 +172,18 @@ class UnderWay:
 
 
 class Publisher:
-    """One per catalog. See the module for what it guarantees."""
+    """One per catalog. See the module for what it guarantees.
 
-    def __init__(self, catalog: Catalog, sink: RecordSink, encoder: OutgoingEncoder) -> None:
-        self._catalog, self._sink, self._encoder = catalog, sink, encoder
+    `tell` hears how far the logs were read that everything published so far came from.
+    """
+
+    def __init__(
+        self, catalog: Catalog, sink: RecordSink, encoder: OutgoingEncoder,
+        tell: Callable[[Offsets], None] = lambda positions: None,
+    ) -> None:  # fmt: skip
+        self._catalog, self._sink, self._encoder, self._tell = catalog, sink, encoder, tell
         self._under_way: deque[UnderWay] = deque()
+        self._reached: deque[tuple[int, Offsets]] = deque()
         self._cuts: dict[int, int] = {}
         self._acknowledged_at = time.monotonic()
         self._newest_logged = -1
@@ -173,13 +199,18 @@ class Publisher:
         """Records that were sent and not yet acknowledged."""
         return len(self._under_way)
 
+    def reached(self, positions: Offsets) -> None:
+        """All that came of the records before `positions` is in the outbox now, or published."""
+        self._reached.append((self._catalog.reader.state().outgoing, positions))
+
     def send(self) -> None:
         """Send what waits. BrokerUnavailableError where that is not possible now."""
-        if self._refused():
+        if self._refused() or self._sink.is_busy():
             return  # settle has to start over first, or the order is lost
         for number, outgoing in self._catalog.outbox(WINDOW)[len(self._under_way) :]:
             self._log(number, outgoing)
             self._under_way.append(self._send(number, outgoing))
+        self._sink.commit()
 
     def settle(self, wait_s: float = 0.0, *, quiet: bool = True) -> None:
         """Acknowledge what has arrived; where not `quiet`, only what is worth a commit.
@@ -195,6 +226,7 @@ class Publisher:
             late = time.monotonic() - self._acknowledged_at > UNACKNOWLEDGED_S
             if quiet or refused or late or arrived >= UNACKNOWLEDGED:
                 self._acknowledge(arrived)
+        self._tell_reached()
         if refused:
             self._start_over(refused)
         elif self._in_doubt and self._under_way:
@@ -202,7 +234,7 @@ class Publisher:
 
     def close(self) -> None:
         """Give what is under way a moment, then let go: the next start sends what was not acknowledged."""
-        with suppress(BrokerUnavailableError):
+        with suppress(BrokerUnavailableError, StorageError):
             self.send()
             self.settle(CLOSE_TIMEOUT_S)
         self._sink.close()
@@ -215,16 +247,35 @@ class Publisher:
             raise BrokerUnavailableError(f"publishing to {record.topic}: {error}") from error
 
     def _acknowledge(self, count: int) -> None:
-        numbers = [self._under_way.popleft().number for _ in range(count)]
-        self._catalog.acknowledge(numbers)
+        arrived = list(islice(self._under_way, count))
+        numbers = [entry.number for entry in arrived]
+        positions = [entry.delivery.position() for entry in arrived if entry.topic == self._encoder.assignments_topic]
+        self._catalog.acknowledge(numbers, {position[:2]: position.offset + 1 for position in positions})
+        for _ in arrived:  # not before: a full disk leaves the outbox as it was, and this has to stay its match
+            self._under_way.popleft()
         self._acknowledged_at = time.monotonic()
         self.published += count
         for number in self._cuts.keys() & set(numbers):
             del self._cuts[number]
 
+    def _tell_reached(self) -> None:
+        """Up to the batch whose last record is published."""
+        if not self._reached:
+            return
+        with self._catalog.store.read() as txn:
+            waiting = txn.outbox(1)
+        told: Offsets = {}
+        while self._reached and (not waiting or self._reached[0][0] <= waiting[0][0]):
+            told |= self._reached.popleft()[1]
+        if told:
+            self._tell(told)
+
     def _refused(self) -> UnderWay | None:
-        """The oldest record under way that did not arrive, as far as is known."""
-        return next((entry for entry in self._under_way if entry.delivery.wait(0) and entry.delivery.error()), None)
+        """The oldest record under way that did not arrive, as far as is known; rather one that was too large, since
+        that fails the others of its transaction."""
+        failed = [entry for entry in self._under_way if entry.delivery.wait(0) and entry.delivery.error()]
+        too_large = (entry for entry in failed if isinstance(entry.delivery.error(), TOO_LARGE))
+        return next(too_large, failed[0] if failed else None)
 
     def _start_over(self, refused: UnderWay) -> None:
         """Forget what is under way, once nothing of it may arrive after what is sent again."""

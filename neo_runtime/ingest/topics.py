@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from kafka import KafkaAdminClient
@@ -18,25 +18,39 @@ DAY_MS = 86_400_000
 # A reader that was away for longer than delete.retention.ms may never see a deletion.
 COMPACTED = {"cleanup.policy": "compact", "delete.retention.ms": str(7 * DAY_MS)}
 DEAD_LETTERS = {"cleanup.policy": "delete", "retention.ms": str(14 * DAY_MS)}
+SEAT_SUFFIX = ".seat"
+"""A topic with nothing in it, whose only partition one assigner at a time has."""
+SEAT = {"cleanup.policy": "compact"}
 MISSING, NO_ERROR, ALREADY_EXISTS = 3, 0, 36
 
 _log = structlog.get_logger(__name__)
 
 
-def ensure_topics(bootstrap: str, items: str, assignments: str, *, partitions: int = 8) -> list[str]:
-    """Make items, assignments and dead letters where missing; returns those made. Existing ones are left alone.
+class Topics(NamedTuple):
+    """Of one catalog."""
+
+    items: str
+    availability: str
+    assignments: str
+
+    @property
+    def seat(self) -> str:
+        return self.assignments + SEAT_SUFFIX
+
+
+def ensure_topics(bootstrap: str, topics: Topics, *, partitions: int = 8) -> list[str]:
+    """Make the topics, the assigners' seat and dead letters where missing; returns those made, leaves others alone.
 
     BrokerUnavailableError where nobody answers, StartupError where a topic cannot be made.
     """
-    wanted = {
-        items: {"num_partitions": partitions, "configs": COMPACTED},
-        assignments: {"num_partitions": partitions, "configs": COMPACTED},
-        items + DEAD_LETTER_SUFFIX: {"num_partitions": 1, "configs": DEAD_LETTERS},
-    }
+    wanted: dict[str, dict[str, Any]] = {name: {"num_partitions": partitions, "configs": COMPACTED} for name in topics}
+    for name in (topics.items, topics.availability):
+        wanted[name + DEAD_LETTER_SUFFIX] = {"num_partitions": 1, "configs": DEAD_LETTERS}
+    wanted[topics.seat] = {"num_partitions": 1, "configs": SEAT}
     dial(bootstrap)
     with kafka_errors(f"topics at {bootstrap}"), closing(_admin(bootstrap)) as admin:
         found = {topic["name"] for topic in admin.describe_topics(list(wanted)) if topic["error_code"] != MISSING}
-        _warn_of_deletion(admin, sorted(found & {items, assignments}))
+        _warn_of_deletion(admin, sorted(found & set(topics)))
         missing = {name: options for name, options in wanted.items() if name not in found}
         return _create(admin, missing) if missing else []
 

@@ -77,15 +77,47 @@ class ItemAvailabilityChanged(_message.Message):
     def __init__(self, item: _Optional[_Union[_catalog_pb2.ItemRef, _Mapping]] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., windows: _Optional[_Iterable[_Union[ItemAvailabilityChanged.Window, _Mapping]]] = ...) -> None: ...
 
 class SidAssigned(_message.Message):
-    __slots__ = ("item", "sid", "event_time", "quantization_error", "generation")
+    __slots__ = ("item", "sid", "event_time", "quantization_error", "generation", "deleted", "title", "description", "attributes", "popularity", "nearest_codes", "content_hash", "source")
+    class Source(_message.Message):
+        __slots__ = ("topic", "partition", "offset")
+        TOPIC_FIELD_NUMBER: _ClassVar[int]
+        PARTITION_FIELD_NUMBER: _ClassVar[int]
+        OFFSET_FIELD_NUMBER: _ClassVar[int]
+        topic: str
+        partition: int
+        offset: int
+        def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ...) -> None: ...
+    class AttributesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _catalog_pb2.AttributeValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_catalog_pb2.AttributeValue, _Mapping]] = ...) -> None: ...
     ITEM_FIELD_NUMBER: _ClassVar[int]
     SID_FIELD_NUMBER: _ClassVar[int]
     EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
     QUANTIZATION_ERROR_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    POPULARITY_FIELD_NUMBER: _ClassVar[int]
+    NEAREST_CODES_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_HASH_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
     item: _catalog_pb2.ItemRef
     sid: _catalog_pb2.SemanticId
     event_time: _timestamp_pb2.Timestamp
     quantization_error: float
     generation: int
-    def __init__(self, item: _Optional[_Union[_catalog_pb2.ItemRef, _Mapping]] = ..., sid: _Optional[_Union[_catalog_pb2.SemanticId, _Mapping]] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., quantization_error: _Optional[float] = ..., generation: _Optional[int] = ...) -> None: ...
+    deleted: bool
+    title: str
+    description: str
+    attributes: _containers.MessageMap[str, _catalog_pb2.AttributeValue]
+    popularity: float
+    nearest_codes: _containers.RepeatedScalarFieldContainer[int]
+    content_hash: bytes
+    source: SidAssigned.Source
+    def __init__(self, item: _Optional[_Union[_catalog_pb2.ItemRef, _Mapping]] = ..., sid: _Optional[_Union[_catalog_pb2.SemanticId, _Mapping]] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., quantization_error: _Optional[float] = ..., generation: _Optional[int] = ..., deleted: _Optional[bool] = ..., title: _Optional[str] = ..., description: _Optional[str] = ..., attributes: _Optional[_Mapping[str, _catalog_pb2.AttributeValue]] = ..., popularity: _Optional[float] = ..., nearest_codes: _Optional[_Iterable[int]] = ..., content_hash: _Optional[bytes] = ..., source: _Optional[_Union[SidAssigned.Source, _Mapping]] = ...) -> None: ...

@@ -115,7 +115,11 @@ MESSAGES: dict[str, Message] = {
             events.ItemAvailabilityChanged.Window(),
         ],
     ),
-    "SidAssigned": events.SidAssigned(item=FILM, sid=SID, event_time=TIME, quantization_error=0.125, generation=8),
+    "SidAssigned": events.SidAssigned(
+        item=FILM, sid=SID, event_time=TIME, quantization_error=0.125, generation=8, deleted=True, title="Títle",
+        description="Two\nlines", attributes=ATTRIBUTES, popularity=0.5, nearest_codes=[3, 0, 1_022],
+        content_hash=b"0123456789abcdef", source=events.SidAssigned.Source(topic="items", partition=3, offset=40),
+    ),
     "GenerateRequest conversation": pb.GenerateRequest(conversation=CONVERSATION, decoding=DECODING, **AROUND),
     "GenerateRequest task": pb.GenerateRequest(task=TASK, decoding=DECODING, **AROUND),
     "GenerateResponse start": response(

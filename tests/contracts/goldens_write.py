@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from neo_runtime import trie
 from neo_runtime.catalog.item import Delete, ItemRecord, RawRecord, Upsert
 from neo_runtime.catalog.records import Assignment, Base, DeadLetter, Description, State, TypeStats
 from neo_runtime.catalog.store import Store
 from neo_runtime.catalog.tables import LogEntry
+from neo_runtime.ingest.changelog import Changelog
 from neo_runtime.ingest.event import JSON, PROTOBUF, encode
 from neo_runtime.ingest.outgoing import OutgoingEncoder
 from neo_runtime.sid.codebook import Codebook
@@ -58,17 +60,10 @@ FINGERPRINT = "5d49b66f60ddb6cd"
 SEGMENT_KEYS, SEGMENT_ITEMS = (0, 3, 6), (("a",), ("c", "b"), ("ö",))
 SEGMENT_SHA256 = "e4b8b4d881a4fc17100100b1033fd8a0bed8901c23d212c0f22379672e75c694"
 
-ASSIGNED = Assignment("film", "d", (2, 1), TIME_US, 0.125, 8)
-GONE = Assignment("film", "b", (), TIME_US, 0.0, 8)
 LETTER = DeadLetter(
     "neo.catalog.items", 3, 41, b"film/\xff", b"\x00bad", [("content-type", b"application/json"), ("trace", None)],
     "UNDECODABLE", "not an ItemEvent: ö", TIME_US,
 )  # fmt: skip
-OUTGOING = {
-    "assigned": (ASSIGNED, 0), "gone": (GONE, 0), "dead letter": (LETTER, 0),
-    "dead letter without its value": (LETTER, 1), "dead letter without key and headers": (LETTER, 2),
-}  # fmt: skip
-
 DESCRIPTION = Description(2, "default", "0a1b2c3d", "share", {"film": FINGERPRINT})
 STATE = State(8, TIME_US, {"film": TypeStats(4, 4, 0)}, {"upserted": 5, "deleted": 1}, 1, 2)
 BASE = Base(7, {"film": "film-7.seg"}, {"film": SEGMENT_SHA256})
@@ -82,6 +77,13 @@ ITEMS = {
     ItemKey("film", "d"): ItemRecord("D", "", {}, 2.0, TIME_US, False, 5, 5, 0.125, b"", *ORIGIN),
     ItemKey("film", "ö"): ItemRecord("Ö", "", {}, 0.0, 0, False, 6, 7, 0.0, b"", *ORIGIN),
 }
+ASSIGNED = Assignment("film", "ö", replace(ITEMS[ItemKey("film", "a")], sid_key=6, path_key=5), 8)
+GONE = Assignment("film", "b", replace(ITEMS[ItemKey("film", "b")], title="", sid_key=0, path_key=0), 8)
+FORGOTTEN = Assignment("film", "e", None, 8)
+OUTGOING = {
+    "assigned": (ASSIGNED, 0), "gone": (GONE, 0), "forgotten": (FORGOTTEN, 0), "dead letter": (LETTER, 0),
+    "dead letter without its value": (LETTER, 1), "dead letter without key and headers": (LETTER, 2),
+}  # fmt: skip
 BEARERS = {0: [(0.5, "a")], 3: [(0.25, "c")], 5: [(2.0, "d")], 6: [(0.0, "ö")]}
 LOG: dict[int, LogEntry] = {
     8: {"film": [(3, [trie.Row("c", {"year": 1951})]), (5, [trie.Row("d", {}, (Window(None, TIME_US, ("north",)),))])]}
@@ -111,7 +113,7 @@ def _sorted(value: bytes | None) -> bytes | None:
 
 def outgoing() -> list[Row]:
     """Name, topic, key, value, headers."""
-    encoder = OutgoingEncoder("neo.catalog.assignments", {"film": FINGERPRINT})
+    encoder = OutgoingEncoder("neo.catalog.assignments", Changelog({"film": CODEBOOK}, DESCRIPTION.catalog_id))
     return [(name, *encoder.encode(record, cut)) for name, (record, cut) in OUTGOING.items()]
 
 

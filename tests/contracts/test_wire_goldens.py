@@ -18,9 +18,11 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from neo_runtime.catalog.catalog import open_reader
-from neo_runtime.catalog.item import RawRecord, Upsert
+from neo_runtime.catalog.item import RawRecord, Stored, Upsert
+from neo_runtime.catalog.records import Assignment
 from neo_runtime.catalog.store import Store
 from neo_runtime.catalog.tables import TABLES
+from neo_runtime.ingest.changelog import Changelog
 from neo_runtime.ingest.event import decode
 from neo_runtime.sid.codebook import load_codebooks
 from neo_runtime.trie.segment import Segment
@@ -103,13 +105,24 @@ def _children(value: object) -> Iterable[Message]:
 def test_published_assignments_name_item_codes_and_codebook() -> None:
     topic, key, value, headers = OUTGOING_ROWS["assigned"]
     said = catalog_events_pb2.SidAssigned.FromString(value)
+    assigner = ("neo.assigner", b"0a1b2c3d:8")
     assert (topic, key, headers) == (
-        "neo.catalog.assignments", b"film/d", [("content-type", b"application/protobuf")]
+        "neo.catalog.assignments", "film/ö".encode(), [("content-type", b"application/protobuf"), assigner]
     )  # fmt: skip
-    assert (said.item.item_type, said.item.item_id, list(said.sid.codes)) == ("film", "d", [2, 1])
+    assert (said.item.item_type, said.item.item_id, list(said.sid.codes)) == ("film", "ö", [3, 0])
     assert (said.sid.item_type, said.sid.codebook) == ("film", golden.FINGERPRINT)
     assert (said.event_time.ToMicroseconds(), said.quantization_error, said.generation) == (golden.TIME_US, 0.125, 8)
-    assert OUTGOING_ROWS["gone"] == ["neo.catalog.assignments", b"film/b", None, []]
+    assert OUTGOING_ROWS["forgotten"] == ["neo.catalog.assignments", b"film/e", None, [assigner]]
+
+
+@pytest.mark.parametrize("name", ["assigned", "gone", "forgotten"])
+def test_published_states_are_read_as_what_the_catalog_held(name: str) -> None:
+    _, key, value, headers = OUTGOING_ROWS[name]
+    source = RawRecord(Position("neo.catalog.assignments", 0, 0), key, value, tuple(headers), golden.TIME_US)
+    said, _ = golden.OUTGOING[name]
+    read = Changelog({"film": golden.CODEBOOK}, "ffffffff").decode(source)
+    assert isinstance(said, Assignment)
+    assert read == Stored(said.key, said.record, "0a1b2c3d", 8, source)
 
 
 def test_published_dead_letters_carry_the_record_untouched_and_say_why() -> None:

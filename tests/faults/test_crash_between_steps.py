@@ -15,10 +15,12 @@ import pytest
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.store import Store
 from neo_runtime.catalog.tables import Transaction
+from neo_runtime.ingest.changelog import Changelog
 from neo_runtime.ingest.loop import IngestLoop
 from neo_runtime.ingest.outgoing import KafkaRecord, OutgoingEncoder
 from neo_runtime.ingest.publisher import Publisher
 from neo_runtime.ingest.source import MemorySource
+from neo_runtime.types import Position
 from tests.kit import changes, fold
 from tests.kit.brokers import Record
 from tests.kit.changes import Bad, Change, Said
@@ -71,9 +73,16 @@ class Sink:
         self.steps.reach("after a record was sent")
         return delivery
 
+    def commit(self) -> None:
+        """Every record is on its own."""
+
+    def is_busy(self) -> bool:
+        return False
+
     def land(self) -> None:
         if self.travelling:
             delivery = self.travelling.pop(0)
+            delivery.offset = len(self.landed)
             self.landed.append(delivery.record)
             delivery.answered = True
 
@@ -89,6 +98,7 @@ class Delivery:
     record: KafkaRecord
     sink: Sink
     answered: bool = False
+    offset: int = -1
 
     def wait(self, timeout_s: float) -> bool:
         if not self.answered:
@@ -98,6 +108,9 @@ class Delivery:
 
     def error(self) -> Exception | None:
         return None
+
+    def position(self) -> Position:
+        return Position(self.record.topic, 0, self.offset)
 
 
 class EndingSource(MemorySource):
@@ -154,8 +167,8 @@ def follow(catalog: Catalog, sink: Sink, *, batch: int = BATCH) -> None:
     stop = threading.Event()
     source = EndingSource(log_of(LOG).log, catalog.reader.offsets())
     source.end_with(stop, lambda: not catalog.outbox())
-    fingerprints = {name: book.fingerprint for name, book in catalog.codebooks.items()}
-    publisher = Publisher(catalog, sink, OutgoingEncoder(ASSIGNMENTS, fingerprints))
+    changelog = Changelog(catalog.codebooks, catalog.reader.description.catalog_id)
+    publisher = Publisher(catalog, sink, OutgoingEncoder(ASSIGNMENTS, changelog))
     IngestLoop(catalog, source, publisher, max_batch=batch).run(stop)
 
 

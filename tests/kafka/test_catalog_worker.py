@@ -49,14 +49,13 @@ class Followed:
         return fold.assigned(brokers.read_topic(self.bootstrap, self.topics.assignments))
 
     def held(self) -> dict[str, fold.Codes | None]:
-        """What the catalog would have to say of every item that it ever gave a SID."""
+        """What the catalog would have to say of every item that it knows."""
         spaces = {kind: book.space for kind, book in fold.BOOKS.items()}
         with self.worker.reader.store.read() as txn:
             return {
                 f"{kind}/{item_id}": None if record.deleted else space.unpack_one(record.sid_key)
                 for kind, space in spaces.items()
                 for item_id, record in txn.items(kind)
-                if record.content_hash
             }
 
 

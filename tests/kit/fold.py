@@ -28,7 +28,6 @@ class Known:
     change: Change
     codes: Codes | None = None
     path: Codes | None = None
-    was_live: bool = False
 
 
 class Fold:
@@ -38,7 +37,7 @@ class Fold:
         self.known: dict[ItemKey, Known] = {}
         self.counts: Counter[str] = Counter()
         self.told: Counter[tuple[str, Codes | None]] = Counter()
-        """Every assignment that ever was made, and how often."""
+        """Every state that ever was published, by its codes, and how often."""
         self._taken: set[tuple[str, Codes]] = set()
         for said in log:
             self.say(said)
@@ -59,18 +58,20 @@ class Fold:
         return {key: known.codes for key, known in self.known.items() if known.codes is not None}
 
     def assignments(self) -> dict[str, Codes | None]:
-        """The last word on every item that ever had a SID."""
-        return {str(key): known.codes for key, known in self.known.items() if known.was_live}
+        """The last word on every item."""
+        return {str(key): known.codes for key, known in self.known.items()}
 
     def _delete(self, said: Change, known: Known | None) -> None:
         if known is None:
             self.counts["unknown_deletes"] += 1
             if not said.tombstone:
                 self.known[said.key] = Known(said.time_us, said)
+                self.told[str(said.key), None] += 1
             return
         self.counts["deleted" if known.codes else "unchanged"] += 1
         known.time_us = max(known.time_us, said.time_us)
         self._move(said.key, known, None, None)
+        self.told[str(said.key), None] += 1
 
     def _upsert(self, said: Change, known: Known | None) -> None:
         known = known or Known(said.time_us, said)
@@ -78,21 +79,20 @@ class Fold:
         same = (old.title, old.version, old.popularity) == (said.title, said.version, said.popularity)
         self.counts["unchanged" if was_live and same else "upserted"] += 1
         self.known[said.key] = known
-        known.time_us, known.change, known.was_live = said.time_us, said, True
+        known.time_us, known.change = said.time_us, said
         tuples = ranked(list(BOOKS[said.key.type].centroids), tiny.vector(said.key, said.version))
         path = next(tuples)
         if path != known.path:
             taken = {codes for kind, codes in self._taken if kind == said.key.type} - {known.codes}
             free = next(codes for codes in chain([path], tuples) if codes not in taken)
             self._move(said.key, known, free, path)
+        self.told[str(said.key), known.codes] += 1
 
     def _move(self, key: ItemKey, known: Known, codes: Codes | None, path: Codes | None) -> None:
         if known.codes is not None:
             self._taken.remove((key.type, known.codes))
         if codes is not None:
             self._taken.add((key.type, codes))
-        if codes != known.codes:
-            self.told[str(key), codes] += 1
         known.codes, known.path = codes, path
 
 
@@ -144,6 +144,9 @@ def assignment(record: Any) -> tuple[str, Codes | None]:
         return record.key.decode(), None
     message = SidAssigned.FromString(record.value)
     assert f"{message.item.item_type}/{message.item.item_id}".encode() == record.key, (record.key, message)
+    assert message.deleted != message.HasField("sid"), message
+    if message.deleted:
+        return record.key.decode(), None
     assert message.sid.codebook == BOOKS[message.sid.item_type].fingerprint, message
     assert dict(record.headers)["content-type"] == b"application/protobuf", record.headers
     return record.key.decode(), tuple(message.sid.codes)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.item import Delete, Event, RawRecord, Rejected, Upsert
+from neo_runtime.ingest.changelog import Changelog
 from neo_runtime.ingest.event import JSON, LAST_SECOND, PROTOBUF, decode, encode
 from neo_runtime.ingest.line import check, decode_line
 from neo_runtime.ingest.outgoing import OutgoingEncoder
@@ -47,7 +48,7 @@ LINE = (
 )
 
 UPSERTED_WITHOUT_TIME = b'"upserted": ' + json.dumps(json.loads(VALUES[JSON, True])["upserted"]).encode()
-ENCODER = OutgoingEncoder("assignments", {name: book.fingerprint for name, book in tiny.codebooks().items()})
+ENCODER = OutgoingEncoder("assignments", Changelog(tiny.codebooks(), "0a1b2c3d"))
 
 keys = st.sampled_from([b"film/f1", b"film/f1", b"book/b1", b"film/", b"/", b"", None]) | st.binary(max_size=600)
 types = st.sampled_from([JSON, PROTOBUF, "Application/JSON; charset=utf-8", "text/plain", "", "\xff"])

@@ -15,6 +15,7 @@ import pytest
 
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.item import Delete, Event, RawRecord
+from neo_runtime.catalog.records import Assignment
 from neo_runtime.ingest.event import decode
 from neo_runtime.types import ItemKey, Position
 from neo_runtime.v1.catalog_events_pb2 import ItemEvent
@@ -258,7 +259,7 @@ def test_the_same_event_later_moves_the_items_time_alone(catalog: Catalog) -> No
     new = catalog.reader.item(KEY)
     assert new is not None
     assert (new.event_time_us, new.sid_key, new.title) == (8, old.sid_key, old.title)
-    assert catalog.outbox() == []
+    assert [outgoing for _, outgoing in catalog.outbox()] == [Assignment("film", "f1", new, 3)]
 
 
 @pytest.mark.parametrize("tombstone", [False, True])

@@ -13,10 +13,11 @@ from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.fit import fit_catalog
 from neo_runtime.catalog.item import RawRecord, Upsert
-from neo_runtime.catalog.records import Assignment, DeadLetter
+from neo_runtime.catalog.records import DeadLetter
 from neo_runtime.embed import load_embedder
 from neo_runtime.errors import StartupError
-from neo_runtime.ingest.event import PROTOBUF, encode
+from neo_runtime.ingest.changelog import Changelog
+from neo_runtime.ingest.event import encode
 from neo_runtime.ingest.loop import IngestLoop
 from neo_runtime.ingest.outgoing import MAX_MESSAGE_BYTES, KafkaRecord, OutgoingEncoder
 from neo_runtime.ingest.publisher import Publisher
@@ -27,7 +28,7 @@ from neo_runtime.v1.catalog_events_pb2 import SidAssigned
 from tests.kit import tiny
 
 BOOKS = tiny.codebooks()
-ENCODER = OutgoingEncoder("assignments", {name: book.fingerprint for name, book in BOOKS.items()})
+ENCODER = OutgoingEncoder("assignments", Changelog(BOOKS, "0a1b2c3d"))
 
 
 @pytest.fixture
@@ -132,14 +133,17 @@ def test_an_error_that_only_an_operator_can_help_with_closes_the_source(catalog:
 class Answered:
     """A delivery that the broker has answered."""
 
-    def __init__(self, error: KafkaError | None) -> None:
-        self._error = error
+    def __init__(self, error: KafkaError | None, position: Position = Position("", 0, 0)) -> None:  # noqa: B008
+        self._error, self._position = error, position
 
     def wait(self, timeout_s: float) -> bool:
         return True
 
     def error(self) -> KafkaError | None:
         return self._error
+
+    def position(self) -> Position:
+        return self._position
 
 
 class MemorySink:
@@ -158,7 +162,13 @@ class MemorySink:
         if size > self._max_bytes:
             return Answered(MessageSizeTooLargeError("too large"))
         self.records.append(record)
-        return Answered(None)
+        return Answered(None, Position(record.topic, 0, len(self.records) - 1))
+
+    def commit(self) -> None:
+        """Every record is on its own."""
+
+    def is_busy(self) -> bool:
+        return False
 
     def give_up(self) -> None:
         """Every record is answered at once."""
@@ -193,9 +203,11 @@ def test_assignments_and_dead_letters_go_out_in_order_and_are_acknowledged(catal
     sent = sink.records[-9:]  # what was on its way behind a refused record goes again, so before these may be more
     assert [record.key for record in sent] == [*(item.encode() for item in FILMS), b"film/f0", b"film/f1"]
     assert [record.topic for record in sent] == ["assignments"] * 8 + ["items.dlq"]
-    assert (sent[7].value, sent[8].value, sent[8].headers[0]) == (None, b"{", ("trace", b"1"))
+    assert SidAssigned.FromString(sent[7].value or b"").deleted
+    assert (sent[8].value, sent[8].headers[0]) == (b"{", ("trace", b"1"))
+    assert catalog.reader.offsets()["assignments", 0] == len(sink.records) - 1
     assert (catalog.outbox(), loop.stats.published, sink.closed) == ([], 9, True)
-    for number, record in enumerate(sent[:7]):
+    for number, record in enumerate(sent[1:7], start=1):
         said, stored = SidAssigned.FromString(record.value or b""), catalog.reader.item(ItemKey.parse(FILMS[number]))
         assert stored is not None
         assert tuple(said.sid.codes) == BOOKS["film"].space.unpack_one(stored.sid_key)
@@ -219,17 +231,6 @@ def test_a_dead_letter_that_the_broker_finds_too_large_goes_without_its_value(ca
     assert dict(first.headers)["neo.errors.value.omitted"] == b"5000 bytes, too large for the broker"
     assert (second.key, second.value) == (None, b"")
     assert "neo.errors.record.omitted" in dict(second.headers)
-
-
-def test_an_assignment_is_keyed_by_item_and_gone_means_null() -> None:
-    assigned = ENCODER.encode(Assignment("film", "ö/1", (1, 2, 3), 7_000_001, 0.5, 9))
-    said = SidAssigned.FromString(assigned.value or b"")
-    assert (assigned.topic, assigned.key) == ("assignments", "film/ö/1".encode())
-    assert assigned.headers == [("content-type", PROTOBUF.encode())]
-    assert (list(said.sid.codes), said.sid.codebook) == ([1, 2, 3], BOOKS["film"].fingerprint)
-    assert (said.event_time.ToMicroseconds(), said.quantization_error, said.generation) == (7_000_001, 0.5, 9)
-    gone = ENCODER.encode(Assignment("film", "ö/1", (), 1, 0.0, 9))
-    assert gone == KafkaRecord("assignments", assigned.key, None, [])
 
 
 def test_a_dead_letter_is_never_without_key_and_value_and_its_message_is_cut() -> None:
