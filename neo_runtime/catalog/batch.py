@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+from neo_runtime.catalog.buffered import Buffered
 from neo_runtime.catalog.encode import Encoded
 from neo_runtime.catalog.item import Availability, Delete, Event, ItemRecord, RawRecord, Rejected, Stored, Upsert
 from neo_runtime.catalog.records import Assignment, AvailabilityRecord, DeadLetter, Outgoing, TypeStats
@@ -52,7 +53,7 @@ class Batch:
         positions: Mapping[tuple[str, int], int], *, publish: bool,
     ) -> None:  # fmt: skip
         self._txn, self._codebooks, self._policy, self._publish = txn, codebooks, policy, publish
-        self._positions = positions
+        self._positions, self._tables = positions, Buffered(txn)
         self._state = txn.state()
         self._next_generation = self._state.generation + 1
         self._touched: dict[str, set[int]] = {}
@@ -62,7 +63,7 @@ class Batch:
     def apply(self, event: Event, encoded: Encoded | EventError | None) -> None:
         """One event; an EventError, met before or here, makes it a dead letter."""
         position = event.source.position
-        if position.offset < self._txn.offset(position.topic, position.partition):
+        if position.offset < self._tables.offset(position.topic, position.partition):
             self._count("replayed")
         elif isinstance(event, Rejected):
             self._refuse(event.source, event.reason, event.message)
@@ -82,9 +83,10 @@ class Batch:
                 self._refuse(event.source, error.reason, str(error))
 
     def finish(self) -> Applied:
-        """Write log, offsets and state; the caller commits."""
+        """Write items, log, offsets and state; the caller commits."""
+        self._tables.flush()
         for (topic, partition), offset in self._positions.items():
-            self._txn.put_offset(topic, partition, max(offset, self._txn.offset(topic, partition)))
+            self._txn.put_offset(topic, partition, max(offset, self._tables.offset(topic, partition)))
         if self._records_changed:
             self._state.generation = self._next_generation
             self._state.commit_time_us = time.time_ns() // 1000
@@ -110,7 +112,7 @@ class Batch:
         if event.origin == self._txn.description().catalog_id and event.generation <= self._state.generation:
             return
         self._state.assigns = False
-        old, new = self._txn.item(event.key), event.record
+        old, new = self._tables.item(event.key), event.record
         if old == new:
             self._count("unchanged")
         elif old and new and old.is_newer_than(Position(new.source_topic, new.source_partition, new.source_offset)):
@@ -122,10 +124,10 @@ class Batch:
     def put_back(self, key: ItemKey, record: ItemRecord | None) -> None:
         """The state of an item that counts, whatever this catalog has made of it since."""
         self._count("retracted")
-        self._put(key, self._txn.item(key), record)
+        self._put(key, self._tables.item(key), record)
 
     def _upsert(self, event: Upsert, encoded: Encoded) -> None:
-        record = self._txn.item(event.key)
+        record = self._tables.item(event.key)
         if self._is_replay(record, event.source):
             self._count("replayed")
             return
@@ -148,10 +150,7 @@ class Batch:
         """An item's new state, whoever decided on it: in its table, on its SID, in the log and the outbox."""
         live = old if old and not old.deleted else None
         kept = new if new and not new.deleted else None
-        if new:
-            self._txn.put_item(key, new)
-        else:
-            self._txn.remove_item(key)
+        self._tables.put_item(key, new)
         self._records_changed = True
         if bool(live) != bool(kept):
             self._follow_item(key, is_live=bool(kept))
@@ -162,7 +161,7 @@ class Batch:
             if live:
                 self._unbear(key, live)
             if kept:
-                bearers = self._txn.bearers(key.type, kept.sid_key)
+                bearers = self._tables.bearers(key.type, kept.sid_key)
                 self._set_bearers(key.type, kept.sid_key, bearers, [*bearers, (kept.popularity, key.id)])
         if self._publish and new != old:
             self._send(Assignment(key.type, key.id, new, self._next_generation))
@@ -180,14 +179,14 @@ class Batch:
             return path, path, error
 
         def is_free(sid: int) -> bool:
-            return all(item_id == key.id for _, item_id in self._txn.bearers(key.type, sid))
+            return all(item_id == key.id for _, item_id in self._tables.bearers(key.type, sid))
 
         if is_free(path):
             return path, path, error
         return nearest_free(self._codebooks[key.type], quantized.embedding, is_free), path, error
 
     def _delete(self, event: Delete) -> None:
-        record = self._txn.item(event.key)
+        record = self._tables.item(event.key)
         if self._is_replay(record, event.source):
             self._count("replayed")
             return
@@ -204,12 +203,12 @@ class Batch:
         self._put(event.key, record, gone)
 
     def _unbear(self, key: ItemKey, record: ItemRecord) -> None:
-        bearers = self._txn.bearers(key.type, record.sid_key)
+        bearers = self._tables.bearers(key.type, record.sid_key)
         self._set_bearers(key.type, record.sid_key, bearers, [b for b in bearers if b[1] != key.id])
 
     def _set_bearers(self, item_type: str, sid: int, old: Bearers, new: Bearers) -> None:
         new = sorted(new, key=lambda bearer: (-bearer[0], bearer[1]))
-        self._txn.put_bearers(item_type, sid, new)
+        self._tables.put_bearers(item_type, sid, new)
         self._touch(item_type, sid)
         stats = self._state.stats.setdefault(item_type, TypeStats())
         stats.items += len(new) - len(old)
@@ -224,28 +223,28 @@ class Batch:
 
     def _leaf(self, item_type: str, sid: int) -> Leaf:
         """What a reader's trie must hold on a SID from now on."""
-        bearers = self._txn.bearers(item_type, sid)
+        bearers = self._tables.bearers(item_type, sid)
         shown = bearers[:1] if self._policy is CollisionPolicy.CANONICAL else bearers
         return tuple(self._row(ItemKey(item_type, item_id)) for _, item_id in shown)
 
     def _row(self, key: ItemKey) -> Row:
-        record = self._txn.item(key)
+        record = self._tables.item(key)
         assert record is not None
-        said = self._txn.availability(key)
+        said = self._tables.availability(key)
         return Row(key.id, record.attributes, said.windows if said else None)
 
     def _availability(self, event: Availability) -> None:
-        old = self._txn.availability(event.key)
+        old = self._tables.availability(event.key)
         if old and event.event_time_us < old.event_time_us and not event.is_tombstone:
             self._count("stale")
             return
         self._count("availability")
-        item = self._txn.item(event.key)
+        item = self._tables.item(event.key)
         is_live = item is not None and not item.deleted
         new = None
         if event.windows is not None:
             new = AvailabilityRecord(event.windows, event.event_time_us, 0 if is_live else time.time_ns() // 1000)
-        self._txn.put_availability(event.key, new)
+        self._tables.put_availability(event.key, new)
         if is_live and (old and old.windows) != event.windows:
             assert item is not None
             self._touch(event.key.type, item.sid_key)
@@ -255,10 +254,10 @@ class Batch:
 
     def _follow_item(self, key: ItemKey, *, is_live: bool) -> None:
         """What is said of an item waits while there is no such item."""
-        said = self._txn.availability(key)
+        said = self._tables.availability(key)
         if said:
             since = 0 if is_live else time.time_ns() // 1000
-            self._txn.put_availability(key, AvailabilityRecord(said.windows, said.event_time_us, since))
+            self._tables.put_availability(key, AvailabilityRecord(said.windows, said.event_time_us, since))
 
     def _forget_waiting(self) -> None:
         """Availability of items that do not come, the oldest first: it must not fill the disk."""
@@ -267,7 +266,7 @@ class Batch:
         too_old = time.time_ns() // 1000 - MAX_WAITING_US
         for number, (since, key) in enumerate(list(islice(self._txn.waiting(), max(surplus, 1)))):
             if number < surplus or since < too_old:
-                self._txn.put_availability(key, None)
+                self._tables.put_availability(key, None)
                 self._state.count("availability_forgotten")
 
     def _refuse(self, source: RawRecord, reason: str, message: str) -> None:

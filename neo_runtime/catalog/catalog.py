@@ -121,7 +121,7 @@ class Catalog:
 
         `publish`: what became of each item, and dead letters, also wait in the outbox for Kafka.
         """
-        encoded = self._encoder.encode(events, self.reader.item)
+        encoded = self._encoder.encode(events, self.reader.items)
 
         def body(txn: Transaction) -> Applied:
             batch = Batch(txn, self.codebooks, self.policy, positions or {}, publish=publish)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,6 @@ from neo_runtime.catalog.item import (
     Delete,
     Event,
     ItemRecord,
-    Rejected,
     Upsert,
     validate_availability,
     validate_key,
@@ -55,10 +54,11 @@ class ContentEncoder:
                 )
 
     def encode(
-        self, events: Sequence[Event], stored: Callable[[ItemKey], ItemRecord | None]
+        self, events: Sequence[Event], read: Callable[[Collection[ItemKey]], Mapping[ItemKey, ItemRecord]]
     ) -> list[Encoded | EventError | None]:
-        """One result per event: None for deletes, an EventError for what must not be applied."""
-        times_seen = Counter(event.key for event in events if not isinstance(event, Rejected | Availability))
+        """One result per event: None for deletes, an EventError for what must not be applied. `read`: stored items."""
+        times_seen = Counter(event.key for event in events if isinstance(event, Upsert | Delete))
+        stored = read([key for key, times in times_seen.items() if times == 1])
         results: list[Encoded | EventError | None] = [None] * len(events)
         wanted: dict[str, list[int]] = {}
         for index, event in enumerate(events):
@@ -71,15 +71,17 @@ class ContentEncoder:
                 elif isinstance(event, Upsert):
                     self._validate(event)
                     results[index] = encoded = Encoded(_content_hash(event), None)
-                    record = stored(event.key) if times_seen[event.key] == 1 else None
+                    record = stored.get(event.key)
                     if record is None or record.deleted or record.content_hash != encoded.content_hash:
                         wanted.setdefault(event.key.type, []).append(index)
             except EventError as error:
                 results[index] = error
         for item_type, indices in wanted.items():
             upserts = [event for index in indices if isinstance(event := events[index], Upsert)]
-            for index, event, quantized in zip(indices, upserts, self._quantize(item_type, upserts), strict=True):
-                results[index] = Encoded(_content_hash(event), quantized)
+            for index, quantized in zip(indices, self._quantize(item_type, upserts), strict=True):
+                before = results[index]
+                assert isinstance(before, Encoded)
+                results[index] = before._replace(quantized=quantized) if quantized else _not_finite()
         return results
 
     def _validate(self, event: Upsert) -> None:
@@ -99,8 +101,6 @@ class ContentEncoder:
                 f"embedding is of {event.embedding_model!r}, the codebook of {codebook.embedder!r}",
                 reason="EMBEDDING_MISMATCH",
             )
-        if not np.isfinite(event.embedding).all():
-            raise EventError("embedding holds numbers that are not finite", reason="INVALID_VALUE")
 
     def _codebook(self, key: ItemKey) -> Codebook:
         codebook = self._codebooks.get(key.type)
@@ -109,12 +109,14 @@ class ContentEncoder:
             raise EventError(f"item type {key.type!r} is not one of {known}", reason="UNKNOWN_TYPE")
         return codebook
 
-    def _quantize(self, item_type: str, upserts: list[Upsert]) -> list[Quantized]:
+    def _quantize(self, item_type: str, upserts: list[Upsert]) -> list[Quantized | None]:
+        """None for an embedding that holds infinities or no numbers."""
         codebook = self._codebooks[item_type]
         embeddings = self._embeddings(upserts, codebook.dimension)
+        finite = np.asarray(np.isfinite(embeddings).all(axis=1))
         codes, errors = codebook.encode(embeddings)
-        paths = codebook.space.pack(codes).tolist()
-        return [Quantized(*row) for row in zip(embeddings, paths, errors.tolist(), strict=True)]
+        rows = zip(embeddings, codebook.space.pack(codes).tolist(), errors.tolist(), strict=True)
+        return [Quantized(*row) if known else None for row, known in zip(rows, finite.tolist(), strict=True)]
 
     def _embeddings(self, upserts: list[Upsert], dimension: int) -> Floats:
         """float32 [n, dimension]: given ones as they are, the others from the embedder in one call."""
@@ -129,6 +131,10 @@ class ContentEncoder:
         return embeddings
 
 
+def _not_finite() -> EventError:
+    return EventError("embedding holds numbers that are not finite", reason="INVALID_VALUE")
+
+
 def event_text(event: Upsert) -> str:
     """What is embedded of an item."""
     return item_text(event.title, event.description, event.attributes)
@@ -137,5 +143,5 @@ def event_text(event: Upsert) -> str:
 def _content_hash(event: Upsert) -> bytes:
     """Of what decides the embedding."""
     if event.embedding is not None:
-        return hashlib.blake2b(event.embedding.astype("<f4").tobytes(), digest_size=16).digest()
+        return hashlib.blake2b(np.ascontiguousarray(event.embedding, "<f4").data, digest_size=16).digest()
     return hashlib.blake2b(event_text(event).encode(), digest_size=16, person=b"text").digest()

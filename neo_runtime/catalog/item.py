@@ -192,6 +192,8 @@ def _validate_attribute(name: str, value: Attribute) -> None:
 
 
 def _encodable(name: str, text: str) -> None:
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -90,7 +90,7 @@ def float32(data: bytes) -> NDArray[np.float32]:
     """Little-endian IEEE 754 singles. EventError where the last one is cut."""
     if len(data) % FLOAT32_LE.itemsize:
         raise EventError(f"embedding has {len(data)} bytes, not a multiple of 4", reason="EMBEDDING_MISMATCH")
-    return np.frombuffer(data, FLOAT32_LE).astype(np.float32)
+    return np.frombuffer(data, FLOAT32_LE).astype(np.float32, copy=False)
 
 
 def decode_availability(record: RawRecord) -> Event:
