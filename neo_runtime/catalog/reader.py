@@ -54,8 +54,7 @@ class CatalogReader:
             try:
                 with self._lock, self.store.read() as txn:
                     self._catch_up(txn)
-                    records = {key: txn.item(key) for key in keys}
-                    sids = {key: record.sid_key for key, record in records.items() if record and not record.deleted}
+                    sids = {key: sid for key in keys if (sid := txn.live_sid(key)) is not None}
                     return Pinned(self._view, sids, self.snapshot)
             except FileNotFoundError as error:  # the writer replaced the base after we had read its name
                 if attempt == _OPEN_TRIES - 1:

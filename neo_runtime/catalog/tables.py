@@ -39,6 +39,21 @@ LogEntry = dict[str, list[tuple[int, Leaf]]]
 _encode = msgspec.msgpack.encode
 
 
+class _Place(msgspec.Struct, array_like=True):
+    """The beginning of an ItemRecord, up to what tells where the item is."""
+
+    title: msgspec.Raw
+    description: msgspec.Raw
+    attributes: msgspec.Raw
+    popularity: msgspec.Raw
+    event_time_us: msgspec.Raw
+    deleted: bool
+    sid_key: int
+
+
+_decode_place = msgspec.msgpack.Decoder(_Place).decode
+
+
 class Transaction:
     """Typed access to the tables inside one LMDB transaction."""
 
@@ -92,6 +107,12 @@ class Transaction:
 
     def item(self, key: ItemKey) -> ItemRecord | None:
         return self._get("items", item_key(key), ItemRecord)
+
+    def live_sid(self, key: ItemKey) -> int | None:
+        """The packed SID of an item, None where there is no such item; the rest of the record is passed over."""
+        value = self._txn.get(item_key(key), db=self._tables["items"])
+        place = None if value is None else _decode_place(value)
+        return None if place is None or place.deleted else place.sid_key
 
     def put_item(self, key: ItemKey, record: ItemRecord) -> None:
         self._put("items", item_key(key), record)
@@ -206,6 +227,10 @@ class Transaction:
         """Kept dead letters, oldest first."""
         for key, value in self._scan("dead_letters"):
             yield int.from_bytes(key), msgspec.msgpack.decode(value, type=DeadLetter)
+
+    def has(self, table: str) -> bool:
+        """Not so where the catalog is of an older schema, or the table of a newer one."""
+        return table in self._tables
 
     def entries(self, table: str) -> int:
         return int(self._txn.stat(self._tables[table])["entries"])
