@@ -179,7 +179,7 @@ def _move(
     words = move.change(dict(state.aliases))
     if not json:
         tables.difference(old, move.target, changes)
-    if dry_run or not _confirmed(words, yes=yes, json=json):
+    if dry_run or not _confirmed(f"move {words}", yes=yes, json=json):
         tables.moved(state, f"would move {words}", changes, json)
         return
     after = found.aliases.move(move.change, expected=state.sequence)

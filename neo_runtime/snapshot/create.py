@@ -3,8 +3,9 @@
 The order is the guarantee; a crash before the last step leaves no snapshot, and its folder goes with the next one.
 1. copy the segments that the catalog names now, then `data.mdb` as of one commit
 2. read from that copy what it needs; where the writer compacted in between, copy again
-3. checksums, manifest, fsync
-4. place the folder
+3. fold the log into the segments, so that a worker opens the snapshot without reading a log
+4. checksums, manifest, fsync
+5. place the folder
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from neo_runtime.catalog.catalog import open_reader
+from neo_runtime.catalog.catalog import Catalog, open_reader
 from neo_runtime.catalog.records import Base
 from neo_runtime.catalog.store import Store
 from neo_runtime.errors import CatalogError, SnapshotError
@@ -50,6 +51,7 @@ def create_snapshot(
     reader, _ = open_reader(catalog)
     with closing(reader.store), staged_folder(store.staging(catalog)) as staged:
         _copy(reader.store, staged)
+        _fold_log(staged)
         files = _finished_files(staged, progress)
         manifest = _describe(staged, files, name, labels or {})
         _write_durably(staged / MANIFEST, manifest.encode())
@@ -79,6 +81,21 @@ def _copy(source: Store, staged: Path) -> None:
                 path.unlink()
         return
     raise CatalogError(f"the segments of {source.path} change or are missing; restore the catalog, or load it again")
+
+
+def _fold_log(staged: Path) -> None:
+    reader, _ = open_reader(staged, frozen=True)
+    with closing(reader.store):  # bitmaps that the segments bring along are brought along further
+        types = reader.view().types.values()
+        named = {predicate for view in types for predicate in view.base.filters.prepared}
+    catalog = Catalog.open(staged, named=named)
+    with closing(catalog.store) as store:
+        with store.read() as txn:
+            has_log = txn.entries("log") > 0
+        if has_log:
+            catalog.compact()
+    for leftover in ("lock.mdb", "writer.lock"):
+        (staged / leftover).unlink(missing_ok=True)
 
 
 def _base(store: Store) -> Base | None:

@@ -25,6 +25,7 @@ from neo_runtime.snapshot.restore import FETCHED, KEPT_FETCHED, REPLACED, on_thi
 from neo_runtime.snapshot.snapshots import Snapshots
 from neo_runtime.snapshot.store import LocalStore, SnapshotStore
 from neo_runtime.snapshot.verify import verify
+from neo_runtime.trie.predicate import Condition, Predicate, Range
 from neo_runtime.types import ItemKey
 from tests.kit import tiny
 from tests.kit.snapshots import Changer, flip, homes, inside, overwrite, sign_again
@@ -42,7 +43,7 @@ def problems(folder: Path) -> list[str]:
 
 @pytest.fixture
 def taken(tmp_path: Path) -> Path:
-    """The folder of a snapshot with base segments and a log on top."""
+    """The folder of a snapshot, of a catalog with base segments and a log on top."""
     catalog = tiny.catalog(tmp_path / "c", 20)
     catalog.compact()
     catalog.apply([tiny.upsert("film/f30", time=2), tiny.delete("book/b3", time=2)])
@@ -80,6 +81,28 @@ def test_taken_while_a_writer_commits_and_compacts_each_holds_exactly_one_genera
     catalog.close()
 
 
+def test_a_snapshot_has_no_log_left_to_read(taken: Path) -> None:
+    reader, _ = open_reader(taken, frozen=True)
+    with closing(reader.store) as store:
+        with store.read() as txn:
+            base = txn.base()
+            assert (txn.entries("log"), base and base.generation, txn.state().generation) == (0, 2, 2)
+        assert [len(view.delta) for view in reader.view().types.values()] == [0, 0, 0]
+
+
+def test_bitmaps_of_named_filters_come_along(tmp_path: Path) -> None:
+    tiny.catalog(tmp_path / "c", 20).close()
+    named = Predicate(must=(Condition("year", Range(2020)),))
+    catalog = Catalog.open(tmp_path / "c", named=[named])
+    catalog.compact()
+    catalog.apply([tiny.upsert("film/f30", time=2)])
+    catalog.close()
+    create_snapshot(tmp_path / "c", LocalStore(tmp_path / "s"), name="a")
+    reader, _ = open_reader(tmp_path / "s" / "a", frozen=True)
+    with closing(reader.store):
+        assert [set(view.base.filters.prepared) for view in reader.view().types.values()] == [{named}] * 3
+
+
 def test_a_snapshot_shares_no_file_with_the_catalog(taken: Path) -> None:
     live = taken.parents[1] / "c"
     before = inside(taken)
@@ -111,7 +134,7 @@ def test_killed_while_it_copies_there_is_no_snapshot_and_the_next_one_cleans_up(
     assert [path.name for path in root.glob(".*")] == []
 
 
-FILES = ("data.mdb", "segments/film-1.seg", "segments/book-1.seg", "codebooks/film.json", "codebooks/film.safetensors")
+FILES = ("data.mdb", "segments/film-2.seg", "segments/book-2.seg", "codebooks/film.json", "codebooks/film.safetensors")
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -148,7 +171,7 @@ def put_older_segment(folder: Path) -> None:
     catalog.apply([tiny.upsert(item) for item in tiny.items(20) if item != "film/f7"])
     catalog.compact()
     catalog.close()
-    overwrite(folder / "segments" / "film-1.seg", (older / "segments" / "film-1.seg").read_bytes())
+    overwrite(folder / "segments" / "film-2.seg", (older / "segments" / "film-1.seg").read_bytes())
 
 
 def edited(edit: Callable[[Store], None]) -> Callable[[Path], None]:
@@ -184,9 +207,12 @@ def swap_two_items(store: Store) -> None:
 
 
 @edited
-def forget_the_log(store: Store) -> None:
+def promise_a_log(store: Store) -> None:
+    """A later generation, that neither base nor log reaches."""
     with store.write() as txn:
-        txn.trim_log(1_000)
+        state = txn.state()
+        state.generation += 1
+        txn.put_state(state)
 
 
 @edited
@@ -203,7 +229,7 @@ def move_an_offset(store: Store) -> None:
         (forget_a_sid, "artist: the trie holds"),
         (forget_an_item, "items are counted|items, 20 are stored|20 items are stored"),
         (swap_two_items, "film: the trie holds"),
-        (forget_the_log, "cannot be read"),
+        (promise_a_log, "cannot be read"),
         (move_an_offset, "the manifest says offsets"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -230,7 +256,7 @@ def test_damaged_pages_behind_right_checksums_are_found(taken: Path) -> None:
 def test_a_damaged_snapshot_is_not_promoted_restored_or_opened(taken: Path) -> None:
     found = Snapshots(LocalStore(taken.parent))
     snapshot = found.named("a")
-    flip(taken / "segments" / "film-1.seg", 0.5)
+    flip(taken / "segments" / "film-2.seg", 0.5)
     with pytest.raises(SnapshotError, match="damaged"):
         found.check(snapshot.target, quiet)
     with pytest.raises(SnapshotError, match="damaged"):
