@@ -91,7 +91,7 @@ class Delta:
             self._windows = Windows.of(row.windows for row in self.rows)
         if not len(self._windows.fact_rows):
             return None
-        return packed(self._windows.available(now_us, region)[0])
+        return packed(self._windows.available(now_us, region))
 
     def _leaf_rows(self) -> Ints:
         return np.arange(len(self) + 1, dtype=np.int32) if self.leaf_rows is None else self.leaf_rows

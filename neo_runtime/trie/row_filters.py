@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from neo_runtime.observability import metrics
 from neo_runtime.trie.columns import Columns
 from neo_runtime.trie.predicate import Predicate
-from neo_runtime.trie.rank import Words, packed
-from neo_runtime.trie.windows import ALWAYS_US, Windows
+from neo_runtime.trie.rank import Words, only, packed, without
+from neo_runtime.trie.windows import Windows
 
 MAX_KEPT = 64  # predicates, and regions: 1.25 MB each at ten million rows
 
@@ -22,7 +22,7 @@ class RowFilters:
     def __init__(self, columns: Columns, windows: Windows, prepared: Mapping[Predicate, Words]) -> None:
         self._columns, self._windows, self.prepared = columns, windows, dict(prepared)
         self._evaluated: OrderedDict[Predicate, Words] = OrderedDict()
-        self._available: OrderedDict[str | None, tuple[Words, int, int]] = OrderedDict()
+        self._available: OrderedDict[str | None, tuple[Words, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def words(self, predicate: Predicate) -> Words:
@@ -44,15 +44,26 @@ class RowFilters:
         if not len(self._windows.fact_rows):
             return None
         with self._lock:
-            words, since_us, until_us = self._available.pop(region, (None, 0, ALWAYS_US))
-            if words is None or not since_us <= now_us < until_us:
-                rows, until_us = self._windows.available(now_us, region)
-                words, since_us = packed(rows), now_us
-            self._available[region] = (words, since_us, until_us)
+            words, at_us = self._available.pop(region, (None, 0))
+            words = self._evaluated_at(now_us, region) if words is None else self._moved(words, at_us, now_us, region)
+            self._available[region] = (words, now_us)
             _bound(self._available)
             return words
 
+    def _evaluated_at(self, now_us: int, region: str | None) -> Words:
+        return packed(self._windows.available(now_us, region))
 
-def _bound(kept: OrderedDict[Predicate, Words] | OrderedDict[str | None, tuple[Words, int, int]]) -> None:
+    def _moved(self, words: Words, at_us: int, now_us: int, region: str | None) -> Words:
+        """The bitmap of another instant: only rows whose windows opened or closed between are looked at."""
+        rows = self._windows.changed_rows(at_us, now_us)
+        if len(rows) > len(self._windows) // 8:
+            return self._evaluated_at(now_us, region)
+        if not len(rows):
+            return words
+        available = self._windows.available_rows(rows, now_us, region)
+        return without(words.copy(), rows) | only(rows[available], len(self._windows))
+
+
+def _bound(kept: OrderedDict[Predicate, Words] | OrderedDict[str | None, tuple[Words, int]]) -> None:
     while len(kept) > MAX_KEPT:
         kept.popitem(last=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,13 +46,6 @@ def is_available(windows: Availability, now_us: int, region: str | None) -> bool
     return windows is None or any(window.applies(region) and window.is_open(now_us) for window in windows)
 
 
-def next_change_us(windows: Availability, now_us: int, region: str | None) -> int:
-    """Until when `is_available` cannot change."""
-    applying = [window for window in windows or () if window.applies(region)]
-    edges = [edge for window in applying for edge in (window.start_us, window.end_us)]
-    return min((edge for edge in edges if edge is not None and edge > now_us), default=NEVER_US)
-
-
 class _Arrays(NamedTuple):
     """Of the windows: their item's row, ascending; bounds; number of their territory. int32, int64, int64, int32."""
 
@@ -61,7 +55,14 @@ class _Arrays(NamedTuple):
     territories: NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class Edges(NamedTuple):
+    """int64 and int32, as long as each other."""
+
+    times: NDArray[Any]
+    rows: NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
 class Windows:
     """The availability of n rows: the rows with the fact, and all windows. Immutable."""
 
@@ -97,18 +98,42 @@ class Windows:
     def nbytes(self) -> int:
         return self.fact_rows.nbytes + sum(array.nbytes for array in self.windows)
 
-    def available(self, now_us: int, region: str | None) -> tuple[NDArray[np.bool_], int]:
-        """`is_available` of every row: bool [n]; and the next instant at which it may be otherwise."""
-        applies = np.array([not regions or region in regions for regions in self.territories], bool)
-        rows, starts, ends, territories = self.windows
-        applying = applies[territories]
-        has_begun, has_ended = starts <= now_us, ends <= now_us
+    @cached_property
+    def edges(self) -> Edges:
+        """Every instant at which a window opens or closes, ascending, with its row."""
+        rows, starts, ends, _ = self.windows
+        begins, stops = np.flatnonzero(starts != ALWAYS_US), np.flatnonzero(ends != NEVER_US)
+        times = np.concatenate([starts[begins], ends[stops]])
+        order = np.argsort(times, kind="stable")
+        return Edges(times[order], np.concatenate([rows[begins], rows[stops]])[order])
+
+    def available(self, now_us: int, region: str | None) -> NDArray[np.bool_]:
+        """`is_available` of every row: bool [n]."""
         found = np.ones(self.n, bool)
         found[self.fact_rows] = False
-        found[rows[np.flatnonzero(applying & has_begun & ~has_ended)]] = True
-        next_start = starts.min(initial=NEVER_US, where=applying & ~has_begun)
-        next_end = ends.min(initial=NEVER_US, where=applying & ~has_ended)
-        return found, int(min(next_start, next_end))
+        found[self.windows.rows[self._open(slice(None), now_us, region)]] = True
+        return found
+
+    def available_rows(self, rows: Rows, now_us: int, region: str | None) -> NDArray[np.bool_]:
+        """The same of a few rows with the fact: bool [len(rows)]."""
+        begins, stops = np.searchsorted(self.windows.rows, rows), np.searchsorted(self.windows.rows, rows, "right")
+        counts = stops - begins
+        windows = np.arange(counts.sum()) + np.repeat(begins - (np.cumsum(counts) - counts), counts)
+        found = np.zeros(len(rows), bool)
+        found[np.repeat(np.arange(len(rows)), counts)[self._open(windows, now_us, region)]] = True
+        return found
+
+    def changed_rows(self, since_us: int, now_us: int) -> Rows:
+        """Rows, ascending, that may be available at one of two instants and not at the other."""
+        first, last = self.edges.times.searchsorted(sorted((since_us, now_us)), "right")
+        return np.unique(self.edges.rows[first:last])
+
+    def _open(self, windows: NDArray[np.integer] | slice, now_us: int, region: str | None) -> NDArray[np.intp]:
+        """Those of `windows`, counted among them, that are open and apply."""
+        applies = np.array([not regions or region in regions for regions in self.territories], bool)
+        _, starts, ends, territories = self.windows
+        is_open = (starts[windows] <= now_us) & (now_us < ends[windows])
+        return np.flatnonzero(applies[territories[windows]] & is_open)
 
     def take(self, rows: Selection) -> Windows:
         """Only `rows`, each at most once, in their order."""
@@ -139,7 +164,8 @@ class Windows:
         """Everything but n as arrays by name, what `from_arrays` reads."""
         territories = np.frombuffer(json.dumps(self.territories).encode("ascii"), np.uint8)
         window_arrays = {f"window_{name}": array for name, array in self.windows._asdict().items()}
-        return {"fact_rows": self.fact_rows, "regions": territories, **window_arrays}
+        edges = {f"edge_{name}": array for name, array in self.edges._asdict().items()}
+        return {"fact_rows": self.fact_rows, "regions": territories, **window_arrays, **edges}
 
     @classmethod
     def from_arrays(cls, n: int, arrays: Mapping[str, NDArray[Any]]) -> Windows:
@@ -148,7 +174,9 @@ class Windows:
         if len({len(array) for array in found}) > 1:
             raise ValueError("the arrays of availability windows differ in length")
         territories = tuple(map(tuple, json.loads(arrays["regions"].tobytes())))
-        return cls(n, arrays["fact_rows"], found, territories)
+        loaded = cls(n, arrays["fact_rows"], found, territories)
+        loaded.__dict__["edges"] = Edges(arrays["edge_times"], arrays["edge_rows"])  # sorted when they were saved
+        return loaded
 
     def row(self, row: int) -> tuple[Window, ...] | None:
         """What the row was made of, the regions of each window in ascending order."""
