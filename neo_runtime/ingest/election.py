@@ -83,7 +83,7 @@ class Seat(ConsumerRebalanceListener):  # type: ignore[misc]
             self._positions.update(positions)
 
     def close(self) -> None:
-        """The seat stays reserved for a restart until the session times out."""
+        """The seat is free at once. After a crash it stays ours until the session times out, for a restart."""
         self._ended.set()
         self._thread.join(CLOSE_TIMEOUT_S)
 
@@ -117,6 +117,8 @@ class Seat(ConsumerRebalanceListener):  # type: ignore[misc]
                 with closing(_Closed(consumer)):
                     consumer.subscribe([self._topic], listener=self)
                     self._serve(consumer)
+                    # A member with a name stays in its group unless asked to leave: stopped in order, it is.
+                    consumer._coordinator.is_dynamic_member = lambda: True
             except FencedInstanceIdError:
                 self._lost = "a copy of this catalog's folder is in use by another assigner"
                 return

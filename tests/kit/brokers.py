@@ -40,6 +40,7 @@ class Topics:
 
     items: str
     assignments: str
+    availability: str
 
     @property
     def dead_letters(self) -> str:
@@ -48,7 +49,7 @@ class Topics:
 
 def new_topics(name: str) -> Topics:
     stem = f"{re.sub(r'[^a-zA-Z0-9]+', '-', name)[:80]}-{uuid.uuid4().hex[:8]}"
-    return Topics(f"{stem}.items", f"{stem}.assignments")
+    return Topics(f"{stem}.items", f"{stem}.assignments", f"{stem}.availability")
 
 
 @pytest.fixture
@@ -91,7 +92,11 @@ def send(bootstrap: str, topic: str, records: Iterable[Record]) -> list[Position
 def reading(bootstrap: str, topic: str) -> Iterator[tuple[KafkaConsumer, dict[TopicPartition, int]]]:
     """A consumer of all partitions, and where they end."""
     consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap, group_id=None, auto_offset_reset="earliest", enable_auto_commit=False
+        bootstrap_servers=bootstrap,
+        group_id=None,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        isolation_level="read_committed",
     )
     with closing(consumer):
         partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]

@@ -142,5 +142,6 @@ def kafka_worker(
 ) -> Iterator[CatalogWorker]:
     """The same, between the topics of a broker."""
     named = {"kafka_bootstrap": bootstrap, "items_topic": topics.items, "assignments_topic": topics.assignments}
+    named["availability_topic"] = topics.availability
     with catalog_worker(folder, model, **named, partitions="3", **settings) as worker:
         yield worker
