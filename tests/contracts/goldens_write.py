@@ -86,7 +86,12 @@ OUTGOING = {
 }  # fmt: skip
 BEARERS = {0: [(0.5, "a")], 3: [(0.25, "c")], 5: [(2.0, "d")], 6: [(0.0, "ö")]}
 LOG: dict[int, LogEntry] = {
-    8: {"film": [(3, [trie.Row("c", {"year": 1951})]), (5, [trie.Row("d", {}, (Window(None, TIME_US, ("north",)),))])]}
+    8: {
+        "film": [
+            (3, (trie.Row("c", {"year": 1951}),)),
+            (5, (trie.Row("d", {}, (Window(None, TIME_US, ("north",)),)),)),
+        ]
+    }
 }
 OFFSETS = {("neo.catalog.items", 3): 42, ("events.jsonl", 0): 1 << 40}
 
