@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from neo_runtime import trie
 from neo_runtime.catalog.item import Delete, ItemRecord, RawRecord, Upsert
-from neo_runtime.catalog.records import Assignment, Base, DeadLetter, Description, State, TypeStats
+from neo_runtime.catalog.records import Assignment, AvailabilityRecord, Base, DeadLetter, Description, State, TypeStats
 from neo_runtime.catalog.store import Store
 from neo_runtime.catalog.tables import LogEntry
 from neo_runtime.ingest.changelog import Changelog
@@ -93,6 +93,10 @@ LOG: dict[int, LogEntry] = {
         ]
     }
 }
+SAID = {
+    ItemKey("film", "d"): AvailabilityRecord((Window(None, TIME_US, ("north",)),), TIME_US),
+    ItemKey("film", "to come"): AvailabilityRecord((), TIME_US, TIME_US + 1),
+}
 OFFSETS = {("neo.catalog.items", 3): 42, ("events.jsonl", 0): 1 << 40}
 
 
@@ -143,6 +147,8 @@ def tables() -> list[Row]:
                 txn.put_log(generation, entry)
             for (topic, partition), offset in OFFSETS.items():
                 txn.put_offset(topic, partition, offset)
+            for key, said in SAID.items():
+                txn.put_availability(key, said)
             txn.put_outgoing(0, ASSIGNED)
             txn.put_outgoing(1, LETTER)
             txn.put_dead_letter(0, LETTER)

@@ -162,6 +162,8 @@ def test_golden_tables_are_read_as_what_they_say(tmp_path: Path) -> None:
         assert {key: txn.item(key) for key in golden.ITEMS} == golden.ITEMS
         assert {sid: txn.bearers("film", sid) for sid in golden.BEARERS} == dict(txn.sids("film")) == golden.BEARERS
         assert dict(txn.log_after(7)) == golden.LOG
+        assert {key: txn.availability(key) for key in golden.SAID} == golden.SAID
+        assert list(txn.waiting()) == [(golden.TIME_US + 1, ItemKey("film", "to come"))]
         assert (txn.offsets(), txn.offset("neo.catalog.items", 3)) == (golden.OFFSETS, 42)
         assert txn.outbox(10) == [(0, golden.ASSIGNED), (1, golden.LETTER)]
         assert list(txn.dead_letters()) == [(0, golden.LETTER)]
