@@ -41,27 +41,24 @@ class Changelog:
         return key, message.SerializeToString(deterministic=True), [(CONTENT_TYPE, PROTOBUF.encode()), assigner]
 
     def _message(self, key: ItemKey, record: ItemRecord, generation: int) -> SidAssigned:
-        message = SidAssigned(
-            item=ItemRef(item_type=key.type, item_id=key.id), generation=generation, deleted=record.deleted,
-            source=SidAssigned.Source(
-                topic=record.source_topic, partition=record.source_partition, offset=record.source_offset
-            ),
-        )  # fmt: skip
-        message.event_time.FromMicroseconds(record.event_time_us)
-        if record.deleted:
-            return message
-        space = self._codebooks[key.type].space
-        message.sid.CopyFrom(
-            SemanticId(
-                item_type=key.type, codes=space.unpack_one(record.sid_key), codebook=self._fingerprints[key.type]
-            )
+        item = ItemRef(item_type=key.type, item_id=key.id)
+        source = SidAssigned.Source(
+            topic=record.source_topic, partition=record.source_partition, offset=record.source_offset
         )
-        if record.path_key != record.sid_key:
-            message.nearest_codes.extend(space.unpack_one(record.path_key))
-        message.title, message.description, message.popularity = record.title, record.description, record.popularity
-        for name, value in record.attributes.items():
-            message.attributes[name].CopyFrom(attribute_value(value))
-        message.quantization_error, message.content_hash = record.quantization_error, record.content_hash
+        if record.deleted:
+            message = SidAssigned(item=item, generation=generation, deleted=True, source=source)
+        else:
+            space = self._codebooks[key.type].space
+            codes, nearest = space.unpack_one(record.sid_key), space.unpack_one(record.path_key)
+            message = SidAssigned(
+                item=item, generation=generation, source=source,
+                sid=SemanticId(item_type=key.type, codes=codes, codebook=self._fingerprints[key.type]),
+                nearest_codes=nearest if nearest != codes else (),
+                title=record.title, description=record.description, popularity=record.popularity,
+                attributes={name: attribute_value(value) for name, value in record.attributes.items()},
+                quantization_error=record.quantization_error, content_hash=record.content_hash,
+            )  # fmt: skip
+        message.event_time.FromMicroseconds(record.event_time_us)
         return message
 
     def decode(self, record: RawRecord) -> Stored | Rejected:

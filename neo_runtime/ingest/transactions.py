@@ -118,8 +118,9 @@ class Transaction:
     def wait(self, timeout_s: float) -> bool:
         """Whether it has succeeded or failed, after `timeout_s` at most."""
         if self.failure is None and self.result is not None:
-            with suppress(KafkaError):
-                self.result.wait(timeout_ms=timeout_s * 1e3)
+            if timeout_s > 0 and not self.result.is_done:
+                with suppress(KafkaError):
+                    self.result.wait(timeout_ms=timeout_s * 1e3)
             if self.result.is_done:
                 self.failure = self.result.exception
         return self.failure is not None or (self.result is not None and self.result.is_done)

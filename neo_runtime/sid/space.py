@@ -40,6 +40,10 @@ class SidSpace:
         """Bits to the right of each level's code."""
         return tuple(sum(self.bits[level + 1 :]) for level in range(self.levels))
 
+    @cached_property
+    def _shifts_and_masks(self) -> tuple[tuple[int, int], ...]:
+        return tuple((shift, (1 << bits) - 1) for shift, bits in zip(self.shifts, self.bits, strict=True))
+
     def pack(self, codes: NDArray[np.integer]) -> Keys:
         """Codes [n, levels] to keys uint64 [n]."""
         keys = np.zeros(len(codes), np.uint64)
@@ -61,4 +65,4 @@ class SidSpace:
         return sum(code << shift for code, shift in zip(codes, self.shifts, strict=True))
 
     def unpack_one(self, key: int) -> tuple[int, ...]:
-        return tuple((key >> shift) & ((1 << bits) - 1) for shift, bits in zip(self.shifts, self.bits, strict=True))
+        return tuple([(key >> shift) & mask for shift, mask in self._shifts_and_masks])
