@@ -1,8 +1,8 @@
 """Snapshots at size: taking one, opening and swapping to one, and what decoding notices of it.
 
 Beside taking one: the same bytes written raw with fsync, and `cp` with fsync, in turns on the same disk. Decoding is
-the trie's part of 30 beams without a model, from one thread, on what a worker serves; between swaps and while its
-follower opens and swaps in another thread, as in a worker.
+30 beams from one thread on what a worker serves, between swaps and while its follower opens and swaps in another
+thread, as in a worker: whole passes of a small random model on one thread of torch, and the trie's part alone.
 
     python -m benchmarks.bench_snapshots [--items 200000] [--catalog FOLDER] [--seconds 20] [--folder FOLDER]
 """
@@ -20,10 +20,17 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks.measure import alternate, middle, report
 from neo_runtime.catalog.catalog import Catalog, open_reader
 from neo_runtime.catalog.item import RawRecord, Upsert
+from neo_runtime.engine.api import EngineLimits, RankWork
+from neo_runtime.engine.request import Decoder
+from neo_runtime.model.checkpoint import NeoModel
+from neo_runtime.model.fresh import DecoderShape, fresh_decoder, fresh_tokenizer
+from neo_runtime.prompt.message import Conversation, Turn
+from neo_runtime.sid.codebook import load_codebooks
 from neo_runtime.sid.fit import fit_codebook
 from neo_runtime.snapshot.aliases import Target, serve
 from neo_runtime.snapshot.create import create_snapshot
@@ -162,6 +169,30 @@ def decoding(served: ServedCatalog, seconds: float) -> list[tuple[float, float]]
     return steps
 
 
+def passes(served: ServedCatalog, model: NeoModel, seconds: float) -> list[tuple[float, float]]:
+    """The same for every pass of ranked requests, model included."""
+    decoder = Decoder(model, served, EngineLimits(1_024, 512, 256, 64))
+    work = RankWork(Conversation((Turn("user", ("a b c d",)),)), max_results=BEAMS)
+    found: list[tuple[float, float]] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        with served.hold():
+            events = decoder.decode(work, time.monotonic())
+            started = time.perf_counter()
+            for _ in events:
+                found.append((started, time.perf_counter() - started))
+                started = time.perf_counter()
+    return found
+
+
+def random_model(catalog: Path) -> NeoModel:
+    torch.set_num_threads(1)
+    tokenizer = fresh_tokenizer(["a b c d e f g h"], 300)
+    shape = DecoderShape(width=256, layers=4, heads=8, key_value_heads=4, feed_forward=768, context_tokens=1_024)
+    lm = fresh_decoder(shape, len(tokenizer), end_token=tokenizer.eos_token_id).eval()
+    return NeoModel.extend("random", lm, tokenizer, load_codebooks(catalog / "codebooks"))
+
+
 def percentiles(seconds: list[float]) -> str:
     p50, p99 = np.percentile(np.array(seconds) * 1e3, [50, 99])
     return f"p50 {p50:.3f}, p99 {p99:.3f} ms of {len(seconds):,}"
@@ -173,24 +204,32 @@ def swaps(catalog: Path, root: Path, seconds: float) -> list[list[object]]:
     follower = AliasFollower(snapshots, catalog, snapshots.named("first").manifest.codebooks, "bench")
     served = follower.begin()
     warm_up()
-    decoding(served, 1.0)
-    alone = [spent for _, spent in decoding(served, seconds)]
-    swapping = Swapping(follower, snapshots, targets)
-    swapping.start()
-    steps = decoding(served, seconds)
-    swapping.stopped.set()
-    swapping.join()
-    starts, ends = np.array(swapping.spans).T
-    during = [spent for at, spent in steps if np.any((at < ends) & (at + spent > starts))]
-    every = [spent for _, spent in steps]
+    model = random_model(catalog)
+    rows: list[list[object]] = []
+    kinds: dict[str, Callable[[float], list[tuple[float, float]]]] = {
+        "pass of decoding": lambda s: passes(served, model, s),
+        "the trie's part of a step": lambda s: decoding(served, s),
+    }
+    for what, run in kinds.items():
+        run(1.0)
+        alone = [spent for _, spent in run(seconds)]
+        swapping = Swapping(follower, snapshots, targets)
+        swapping.start()
+        steps = run(seconds)
+        swapping.stopped.set()
+        swapping.join()
+        starts, ends = np.array(swapping.spans).T
+        during = [spent for at, spent in steps if np.any((at < ends) & (at + spent > starts))]
+        every = [spent for _, spent in steps]
+        took = [end - start for start, end in swapping.spans]
+        rows += [
+            [f"{what}, no swaps", percentiles(alone), ""],
+            [f"{what}, {len(took)} swaps meanwhile", percentiles(every), ratio(every, alone)],
+            [f"{what}, while a snapshot is checked and opened", percentiles(during), ratio(during, alone)],
+            ["checking, opening and swapping beside it", f"{middle(took) * 1e3:.1f} ms", ""],
+        ]
     served.close()
-    took = [end - start for start, end in swapping.spans]
-    return [
-        ["checking, opening and swapping, in the background", f"{middle(took) * 1e3:.1f} ms", f"{len(took)} swaps"],
-        ["step of decoding, no swaps", percentiles(alone), ""],
-        ["step of decoding, swaps meanwhile", percentiles(every), ratio(every, alone)],
-        ["step while a snapshot is checked and opened", percentiles(during), ratio(during, alone)],
-    ]  # fmt: skip
+    return rows
 
 
 def ratio(seconds: list[float], alone: list[float]) -> str:

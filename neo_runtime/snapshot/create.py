@@ -10,10 +10,10 @@ The order is the guarantee; a crash before the last step leaves no snapshot, and
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -34,11 +34,11 @@ from neo_runtime.snapshot.manifest import (
     default_name,
 )
 from neo_runtime.snapshot.store import Progress, SnapshotStore, staged_folder
+from neo_runtime.snapshot.verify import file_digest
 from neo_runtime.trie.segment import sync_folder
 
 COPIED_FOLDERS = ("codebooks", "embedder")
 _TRIES = 5
-_CHUNK = 8 << 20
 
 
 def create_snapshot(
@@ -114,18 +114,27 @@ def _finished_files(staged: Path, progress: Progress) -> dict[str, FileEntry]:
     """Every file on disk, read-only, with its checksum."""
     paths = sorted(path for path in staged.rglob("*") if path.is_file())
     total, done, entries = sum(path.stat().st_size for path in paths), 0, {}
-    for path in paths:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-            digest = hashlib.sha256()
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-                progress(done := done + len(chunk), total)
-        path.chmod(0o444)
-        entries[path.relative_to(staged).as_posix()] = FileEntry(path.stat().st_size, digest.hexdigest())
+
+    def read(size: int) -> None:
+        nonlocal done
+        done += size
+        progress(done, total)
+
+    with ThreadPoolExecutor(1) as disk:  # which writes what is being read
+        written = [disk.submit(_sync, path) for path in paths]
+        for path in paths:
+            path.chmod(0o444)
+            entries[path.relative_to(staged).as_posix()] = FileEntry(path.stat().st_size, file_digest(path, read))
+        for one in written:
+            one.result()
     for folder in (path for path in staged.rglob("*") if path.is_dir()):
         sync_folder(folder)
     return entries
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _describe(staged: Path, files: dict[str, FileEntry], name: str, labels: Mapping[str, str]) -> Manifest:

@@ -23,6 +23,9 @@ from neo_runtime.snapshot.snapshots import Snapshots
 
 _log = structlog.get_logger(__name__)
 RETRY_S = 2.0
+# After each megabyte that is checked beside running answers, ten times as long as checking it takes: nobody waits for a
+# swap, and on few cores the model would wait for the check.
+_CHECK_PAUSE_S = 0.006
 
 
 class AliasFollower:
@@ -35,6 +38,7 @@ class AliasFollower:
         """Of the newest move that was seen."""
         self.failure = ""
         """Why that move is not served; empty where it is."""
+        self._is_serving = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="neo-aliases", daemon=True)
 
@@ -47,6 +51,7 @@ class AliasFollower:
             raise SnapshotError(f"the aliases in {where} cannot be read ({error}); make the store reachable") from error
         target = state.live.of(self.instance)
         self._served, self.sequence = ServedCatalog(self._open(target)), state.sequence
+        self._is_serving = True
         self._tell()
         return self._served
 
@@ -100,9 +105,13 @@ class AliasFollower:
         if target != EVENTS:
             snapshot = self.snapshots.pinned(target)
             check_fingerprints(self._fingerprints, snapshot.manifest.codebooks)
-            folder = on_this_machine(self.snapshots.store, snapshot, self._catalog)
+            folder = on_this_machine(self.snapshots.store, snapshot, self._catalog, self._pause)
             resource = snapshot.manifest.resource
         return open_source(folder, target, resource, self._fingerprints)
+
+    def _pause(self, _size: int) -> None:
+        if self._is_serving:
+            self._stop.wait(_CHECK_PAUSE_S)
 
     def _tell(self) -> None:
         metrics.SERVED_SNAPSHOT.clear()

@@ -16,7 +16,7 @@ from neo_runtime.snapshot.create import COPIED_FOLDERS
 from neo_runtime.snapshot.manifest import MANIFEST, Manifest
 from neo_runtime.snapshot.snapshots import Snapshot
 from neo_runtime.snapshot.store import Progress, SnapshotStore, staged_folder
-from neo_runtime.snapshot.verify import check_files, file_digest
+from neo_runtime.snapshot.verify import Read, check_files, file_digest
 from neo_runtime.trie.segment import sync_folder
 
 FETCHED, REPLACED = "fetched", "replaced"
@@ -61,7 +61,9 @@ def _move_aside(catalog: Path) -> None:
             (catalog / name).rename(aside / name)
 
 
-def copy_checked(store: SnapshotStore, manifest: Manifest, target: Path, progress: Progress) -> None:
+def copy_checked(
+    store: SnapshotStore, manifest: Manifest, target: Path, progress: Progress, read: Read = lambda size: None
+) -> None:
     """All files but the manifest, each with the size and checksum that it must have."""
     done = 0
     for path, entry in manifest.files.items():
@@ -71,7 +73,7 @@ def copy_checked(store: SnapshotStore, manifest: Manifest, target: Path, progres
             store.fetch(manifest.name, path, file)
         except OSError as error:
             raise SnapshotError(f"{path} of snapshot {manifest.name} cannot be copied ({error})") from error
-        if file.stat().st_size != entry.size or file_digest(file) != entry.sha256:
+        if file.stat().st_size != entry.size or file_digest(file, read) != entry.sha256:
             raise SnapshotError(f"{path} of snapshot {manifest.name} is damaged; use another snapshot")
         progress(done := done + entry.size, manifest.size_bytes)
 
@@ -86,7 +88,7 @@ def _renamed(folder: Path) -> str:
     return about.catalog_id
 
 
-def on_this_machine(store: SnapshotStore, snapshot: Snapshot, catalog: Path) -> Path:
+def on_this_machine(store: SnapshotStore, snapshot: Snapshot, catalog: Path, read: Read = lambda size: None) -> Path:
     """The snapshot's folder, fetched beside the catalog where it lies elsewhere. SnapshotError where it is damaged.
 
     Of a local one, the sizes and the trie's checksums are looked at, which also brings the trie into memory; all
@@ -94,7 +96,7 @@ def on_this_machine(store: SnapshotStore, snapshot: Snapshot, catalog: Path) -> 
     """
     folder = store.local(snapshot.manifest.name)
     if folder is not None:
-        problems = check_files(folder, snapshot.manifest, lambda done, total: None, only="segments/")
+        problems = check_files(folder, snapshot.manifest, lambda done, total: None, only="segments/", read=read)
         if problems:
             raise SnapshotError(f"snapshot {snapshot.manifest.name} is damaged: {problems[0]}")
         return folder
@@ -102,7 +104,7 @@ def on_this_machine(store: SnapshotStore, snapshot: Snapshot, catalog: Path) -> 
     folder = root / f"{snapshot.manifest.name}-{snapshot.digest[:12]}"
     if not folder.exists():
         with staged_folder(root) as staged:
-            copy_checked(store, snapshot.manifest, staged, lambda done, total: None)
+            copy_checked(store, snapshot.manifest, staged, lambda done, total: None, read)
             (staged / MANIFEST).write_bytes(snapshot.manifest.encode())
             try:
                 staged.rename(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import zip_longest
 from pathlib import Path
@@ -19,12 +19,16 @@ from neo_runtime.snapshot.store import Progress
 from neo_runtime.trie import Segment, TypeView
 from neo_runtime.trie.type_view import rows_of
 
-_CHUNK = 8 << 20
+_CHUNK = 1 << 20
 _SHOWN = 20
 Problems = Iterator[str]
+Read = Callable[[int], None]
+"""Called after each piece of a file with its size."""
 
 
-def check_files(folder: Path, manifest: Manifest, progress: Progress, *, only: str = "") -> list[str]:
+def check_files(
+    folder: Path, manifest: Manifest, progress: Progress, *, only: str = "", read: Read = lambda size: None
+) -> list[str]:
     """Sizes of all files, and the checksums of those whose path begins with `only`."""
     problems = []
     total = sum(entry.size for path, entry in manifest.files.items() if path.startswith(only))
@@ -33,7 +37,7 @@ def check_files(folder: Path, manifest: Manifest, progress: Progress, *, only: s
         try:
             if (size := (folder / path).stat().st_size) != entry.size:
                 problems.append(f"{path} has {size:,} bytes instead of {entry.size:,}")
-            elif path.startswith(only) and file_digest(folder / path) != entry.sha256:
+            elif path.startswith(only) and file_digest(folder / path, read) != entry.sha256:
                 problems.append(f"{path} does not have the checksum that the manifest names")
         except OSError as error:
             problems.append(f"{path} cannot be read: {error.strerror}")
@@ -42,11 +46,13 @@ def check_files(folder: Path, manifest: Manifest, progress: Progress, *, only: s
     return problems
 
 
-def file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+def file_digest(path: Path, read: Read = lambda size: None) -> str:
+    """In one buffer: a worker checks beside threads that answer, and fresh pages would hold those up."""
+    buffer, digest = bytearray(_CHUNK), hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(buffer):
+            digest.update(memoryview(buffer)[:size])
+            read(size)
     return digest.hexdigest()
 
 
