@@ -144,4 +144,9 @@ def _content_hash(event: Upsert) -> bytes:
     """Of what decides the embedding."""
     if event.embedding is not None:
         return hashlib.blake2b(np.ascontiguousarray(event.embedding, "<f4").data, digest_size=16).digest()
-    return hashlib.blake2b(event_text(event).encode(), digest_size=16, person=b"text").digest()
+    return text_hash(event_text(event))
+
+
+def text_hash(text: str) -> bytes:
+    """Content hash of an item that is embedded from its text."""
+    return hashlib.blake2b(text.encode(), digest_size=16, person=b"text").digest()

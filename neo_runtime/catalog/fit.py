@@ -48,7 +48,7 @@ def fit_catalog(
         chosen = load_embedder(embedder)
     vectors = chosen.embed(texts)
     books, reports = {}, []
-    for item_type, rows in _rows_by_type(items).items():
+    for item_type, rows in rows_by_type(items).items():
         book, report = _fit(item_type, chosen.name, vectors[rows], level_sizes, seed)
         book.save(folder / "codebooks")
         books[item_type] = book
@@ -56,7 +56,8 @@ def fit_catalog(
     return books, reports
 
 
-def _rows_by_type(items: Sequence[Upsert]) -> Mapping[str, list[int]]:
+def rows_by_type(items: Sequence[Upsert]) -> Mapping[str, list[int]]:
+    """Places of each type's items, types by name."""
     rows: dict[str, list[int]] = {}
     for row, item in enumerate(items):
         rows.setdefault(item.key.type, []).append(row)

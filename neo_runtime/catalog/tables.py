@@ -2,7 +2,7 @@
 
 | table        | key                     | value                                     |
 |--------------|-------------------------|-------------------------------------------|
-| meta         | description state base  | records.Description, State, Base          |
+| meta         | description state base  | records.Description, State, Base; under `lag` [PartitionLag …]          |
 | items        | type NUL id             | item.ItemRecord                           |
 | sid_items    | type NUL SID (8 bytes)  | [[popularity, id] …], best first          |
 | availability | type NUL id             | records.AvailabilityRecord                |
@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from neo_runtime.catalog.item import ItemRecord
-from neo_runtime.catalog.records import AvailabilityRecord, Base, DeadLetter, Description, Outgoing, State
+from neo_runtime.catalog.records import AvailabilityRecord, Base, DeadLetter, Description, Outgoing, PartitionLag, State
 from neo_runtime.errors import CatalogError
 from neo_runtime.trie import Leaf
 from neo_runtime.types import ItemKey
@@ -96,6 +96,13 @@ class Transaction:
     def put_state(self, state: State) -> None:
         self._put("meta", b"state", state)
 
+    def lag(self) -> list[PartitionLag]:
+        """As the catalog worker last saw it."""
+        return self._get("meta", b"lag", list[PartitionLag]) or []
+
+    def put_lag(self, lag: list[PartitionLag]) -> None:
+        self._put("meta", b"lag", lag)
+
     def base(self) -> Base | None:
         return self._get("meta", b"base", Base)
 
@@ -120,10 +127,10 @@ class Transaction:
     def remove_item(self, key: ItemKey) -> None:
         self._delete("items", item_key(key))
 
-    def items(self, item_type: str) -> Iterator[tuple[str, ItemRecord]]:
-        """Every record of a type, deleted ones included, by id."""
+    def items(self, item_type: str, after: str = "") -> Iterator[tuple[str, ItemRecord]]:
+        """Every record of a type, deleted ones included, by id; those of ids beyond `after`."""
         prefix = item_type.encode() + b"\0"
-        for key, value in self._scan("items", prefix):
+        for key, value in self._scan("items", prefix + after.encode() + b"\0" if after else prefix):
             if not key.startswith(prefix):
                 return
             yield key[len(prefix) :].decode(), msgspec.msgpack.decode(value, type=ItemRecord)
