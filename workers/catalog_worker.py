@@ -6,9 +6,10 @@ import signal
 import threading
 
 import structlog
-from prometheus_client import start_http_server
+from prometheus_client import REGISTRY, start_http_server
 
 from neo_runtime.catalog.catalog import Catalog
+from neo_runtime.catalog.usage import UsageCollector
 from neo_runtime.config import Settings
 from neo_runtime.ingest import eventfile
 from neo_runtime.ingest.catalogs import open_or_create
@@ -25,6 +26,7 @@ def run(settings: Settings) -> None:
     catalog = open_or_create(settings)
     try:
         if settings.metrics_port:
+            REGISTRY.register(UsageCollector(catalog.store.usage))
             start_http_server(settings.metrics_port)
         _follow(catalog, settings, stop)
         _log.info("stopped", generation=catalog.reader.view().generation)
@@ -42,4 +44,4 @@ def _follow(catalog: Catalog, settings: Settings, stop: threading.Event) -> None
     else:
         path = settings.catalog / eventfile.NAME
         ready(str(path))
-        follow_file(catalog, stop, path, max_batch=settings.max_batch)
+        follow_file(catalog, stop, path, max_batch=settings.max_batch, keep_deleted_s=settings.keep_deleted_seconds)

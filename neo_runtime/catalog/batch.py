@@ -38,6 +38,7 @@ class Applied:
     unknown_deletes: int = 0
     replayed: int = 0
     retracted: int = 0
+    forgotten: int = 0
     availability: int = 0
     dead_letters: int = 0
 
@@ -125,6 +126,11 @@ class Batch:
         """The state of an item that counts, whatever this catalog has made of it since."""
         self._count("retracted")
         self._put(key, self._tables.item(key), record)
+
+    def forget(self, key: ItemKey) -> None:
+        """An item that has been deleted for long: older events are not kept out any more."""
+        self._count("forgotten")
+        self._put(key, self._tables.item(key), None)
 
     def _upsert(self, event: Upsert, encoded: Encoded) -> None:
         record = self._tables.item(event.key)

@@ -48,6 +48,15 @@ class State(msgspec.Struct):
         self.counters[name] = self.counters.get(name, 0) + by
 
 
+class PartitionLag(msgspec.Struct, array_like=True, frozen=True):
+    """How far a log was read, and where it ended then."""
+
+    topic: str
+    partition: int
+    next_offset: int
+    end_offset: int
+
+
 class Base(msgspec.Struct, frozen=True):
     """The segments that a reader maps at start; the log holds what came after `generation`."""
 

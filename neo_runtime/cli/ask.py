@@ -166,7 +166,10 @@ def status(address: Address = "", json: AsJson = False) -> None:
         "", ("type", "items", "semantic IDs", "colliding", "codebook"),
         [(t.item_type, t.items, t.semantic_ids, t.colliding_items, t.codebook) for t in catalog.type_stats],
     )  # fmt: skip
-    rows = [(p.topic, p.partition, p.next_offset) for p in catalog.position.partitions]
-    if rows:
-        show.table("", ("topic", "partition", "next offset"), rows)
-    show.console.print(f"dead letters {catalog.dead_letters} · stale events {catalog.stale_events}")
+    ends = {(part.topic, part.partition): part.end_offset for part in catalog.lag}
+    parts = [(p.topic, p.partition, p.next_offset) for p in catalog.position.partitions]
+    if parts:
+        rows = [(*part, max(0, ends[part[:2]] - part[2]) if part[:2] in ends else "") for part in parts]
+        show.table("", ("topic", "partition", "next offset", "lag"), rows)
+    behind = sum(part.end_offset - part.next_offset for part in catalog.lag)
+    show.console.print(f"lag {behind:,} · dead letters {catalog.dead_letters} · stale events {catalog.stale_events}")

@@ -67,13 +67,23 @@ def load(
 
 @app.command()
 def run(
-    catalog: CatalogFolder = None, model: ModelFolder = None, embedder: EmbedderSpec = None, kafka: Bootstrap = None
+    catalog: CatalogFolder = None,
+    model: ModelFolder = None,
+    embedder: EmbedderSpec = None,
+    kafka: Bootstrap = None,
+    role: Annotated[
+        str | None,
+        typer.Option(help="With Kafka: assigner (one at a time, further ones stand by) or replica.", envvar="NEO_ROLE"),
+    ] = None,
 ) -> None:
-    """Keep a catalog up to date: from Kafka, or without a broker from what `neo items publish` appends."""
+    """Keep a catalog up to date: from Kafka, or without a broker from what `neo items publish` appends.
+
+    neo catalog run --kafka broker:9092 --role replica --catalog /srv/neo/catalog
+    """
     from neo_runtime.observability.logging import configure_logging
     from workers import catalog_worker
 
-    settings = override(catalog=catalog, model=model, embedder=embedder, kafka_bootstrap=kafka)
+    settings = override(catalog=catalog, model=model, embedder=embedder, kafka_bootstrap=kafka, role=role)
     configure_logging(settings.log_level)
     catalog_worker.run(settings)
 

@@ -19,6 +19,7 @@ import structlog
 from tenacity import RetryError
 
 from neo_runtime.catalog import takeover
+from neo_runtime.catalog.forgetting import Forgetting
 from neo_runtime.errors import SupersededError
 from neo_runtime.ingest.broker import Outage
 from neo_runtime.ingest.election import Seat
@@ -29,6 +30,7 @@ from neo_runtime.ingest.publisher import Publisher
 from neo_runtime.ingest.replica import Replica
 from neo_runtime.ingest.source import KafkaSource
 from neo_runtime.ingest.transactions import TransactionalSink
+from neo_runtime.observability import metrics
 
 GROUP_PREFIX = "neo-assigner."
 
@@ -39,13 +41,14 @@ class Assigner:
     """Of one catalog; the topics have to be there. `ready` is called when it begins to assign."""
 
     def __init__(
-        self, replica: Replica, *, session_timeout_s: float, ready: Callable[[], None]
+        self, replica: Replica, *, session_timeout_s: float, keep_deleted_s: float, ready: Callable[[], None]
     ) -> None:  # fmt: skip
         """`replica`: the same catalog, as it follows another assigner."""
         self._replica, self._catalog, self._topics, self._bootstrap = (
             replica, replica.catalog, replica.topics, replica.bootstrap
         )  # fmt: skip
         self._session_timeout_s, self._ready = session_timeout_s, ready
+        self._forgetting = Forgetting(replica.catalog, keep_deleted_s, publish=True)
         self._name = GROUP_PREFIX + self._topics.assignments
         self._leads = False
 
@@ -64,6 +67,7 @@ class Assigner:
                 self._assign(seat, stop)
 
     def _stand_by(self, seat: Seat, stop: threading.Event) -> None:
+        metrics.CATALOG_ROLE.state("standby")
         _log.info("standing by", seat=self._topics.seat)
         Outage(stop).retrying()(self._retract)
         over = threading.Event()
@@ -87,10 +91,11 @@ class Assigner:
                 KafkaSource, self._bootstrap, (self._topics.items, self._topics.availability),
                 self._catalog.reader.offsets(),
             )  # fmt: skip
+            metrics.CATALOG_ROLE.state("assigner")
             self._ready()
             IngestLoop(
                 self._catalog, source, publisher, max_batch=self._replica.max_batch, watch=seat.check,
-                decode=decoder(self._topics.availability),
+                decode=decoder(self._topics.availability), tend=self._forgetting.turn,
             ).run(stop)  # fmt: skip
 
     def _settle(self, seat: Seat, stop: threading.Event) -> None:

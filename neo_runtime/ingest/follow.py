@@ -10,6 +10,7 @@ from pathlib import Path
 from tenacity import RetryError
 
 from neo_runtime.catalog.catalog import Catalog
+from neo_runtime.catalog.forgetting import KEEP_S, Forgetting
 from neo_runtime.catalog.item import Event, RawRecord
 from neo_runtime.config import Settings
 from neo_runtime.ingest.assigner import Assigner
@@ -20,6 +21,7 @@ from neo_runtime.ingest.line import decode_line
 from neo_runtime.ingest.loop import IngestLoop
 from neo_runtime.ingest.replica import Replica
 from neo_runtime.ingest.topics import Topics, ensure_topics
+from neo_runtime.observability import metrics
 
 
 def follow_kafka(
@@ -39,16 +41,23 @@ def follow_kafka(
         outage.retrying()(ensure_topics, bootstrap, topics, partitions=settings.partitions)
         outage.over()
         if settings.role == "replica":
+            metrics.CATALOG_ROLE.state("replica")
             ready()
             replica.follow(stop)
         else:
-            Assigner(replica, session_timeout_s=settings.session_seconds, ready=ready).run(stop)
+            Assigner(
+                replica, session_timeout_s=settings.session_seconds, keep_deleted_s=settings.keep_deleted_seconds,
+                ready=ready,
+            ).run(stop)  # fmt: skip
 
 
-def follow_file(catalog: Catalog, stop: threading.Event, path: Path, *, max_batch: int = 1_000) -> None:
+def follow_file(
+    catalog: Catalog, stop: threading.Event, path: Path, *, max_batch: int = 1_000, keep_deleted_s: float = KEEP_S
+) -> None:
     """From an event file that publishers append to. StartupError where it is shorter than what was read of it."""
     source = EventFileSource(path, catalog.reader.offsets().get((TOPIC, 0), 0), stop)
-    IngestLoop(catalog, source, max_batch=max_batch, decode=_decode).run(stop)
+    tend = Forgetting(catalog, keep_deleted_s).turn
+    IngestLoop(catalog, source, max_batch=max_batch, decode=_decode, tend=tend).run(stop)
 
 
 def _decode(record: RawRecord) -> Event:

@@ -25,9 +25,9 @@ from neo_runtime.catalog.item import Event, RawRecord
 from neo_runtime.ingest.broker import Outage
 from neo_runtime.ingest.event import decode
 from neo_runtime.ingest.publisher import Publisher
+from neo_runtime.ingest.report import Report, report_batch
 from neo_runtime.ingest.source import RecordSource, lag
 from neo_runtime.ingest.storage import StorageOutage
-from neo_runtime.observability import metrics
 
 IDLE_POLL_S = 0.5  # also how late a stop is noticed
 UNSETTLED_POLL_S = 0.02  # then it is quiet, and what was published can be acknowledged
@@ -51,6 +51,7 @@ class IngestStats:
     replayed: int = 0
     availability: int = 0
     retracted: int = 0
+    forgotten: int = 0
     dead_letters: int = 0
     published: int = 0
     outages: int = 0
@@ -73,10 +74,13 @@ class IngestLoop:
         self, catalog: Catalog, source: RecordSource, publisher: Publisher | None = None, *,
         max_batch: int = 1_000, max_batch_bytes: int = 8 << 20, max_outbox: int = 10_000,
         decode: Callable[[RawRecord], Event] = decode, watch: Callable[[], None] = lambda: None,
+        tend: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        """`watch` is called every turn; what it raises ends the loop."""
+        """`watch` is called every turn, and what it raises ends the loop. `tend` is called when there is not much to
+        read, and may write to the catalog.
+        """
         self._catalog, self._source, self._publisher, self._decode = catalog, source, publisher, decode
-        self._watch = watch
+        self._watch, self._tend, self._report = watch, tend, Report(catalog, source, publisher)
         self._max_batch, self._max_batch_bytes, self._max_outbox = max_batch, max_batch_bytes, max_outbox
         self._summary_at, self._summarized = time.monotonic() + SUMMARY_EVERY_S, 0
         self.stats = IngestStats()
@@ -110,6 +114,9 @@ class IngestLoop:
             records = self._source.poll(self._max_batch, UNSETTLED_POLL_S if unsettled else IDLE_POLL_S)
         for batch in _cut(records, self._max_batch_bytes):
             storage.waited_out(partial(self._apply, batch))
+        if not full and len(records) < self._max_batch:
+            storage.waited_out(self._tend)
+        storage.waited_out(self._report.turn)
         storage.waited_out(lambda: self._publish(FULL_WAIT_S if full else 0.0, quiet=not records))
 
     def _apply(self, records: list[RawRecord]) -> None:
@@ -125,7 +132,7 @@ class IngestLoop:
         self.stats.records += len(records)
         oldest = min(record.timestamp_us for record in records)
         self.stats.delay_s = round(max(0.0, time.time() - oldest / 1e6), 4)
-        _export(applied)
+        report_batch(applied, len(records), self.stats.delay_s, time.perf_counter() - started)
         _log.debug(
             "batch applied", records=len(records), milliseconds=round((time.perf_counter() - started) * 1e3, 1),
             delay_s=self.stats.delay_s, **asdict(applied),
@@ -161,10 +168,3 @@ def _cut(records: list[RawRecord], max_bytes: int) -> Iterator[list[RawRecord]]:
         size += length
     if run:
         yield run
-
-
-def _export(applied: Applied) -> None:
-    for outcome, count in asdict(applied).items():
-        if outcome != "generation" and count:
-            metrics.EVENTS_APPLIED.labels(outcome).inc(count)
-    metrics.CATALOG_GENERATION.set(applied.generation)

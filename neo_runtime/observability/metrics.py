@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Enum, Gauge, Histogram
 
 REQUESTS = Counter("neo_requests", "Calls by their final status.", ["rpc", "code"])
 REQUEST_SECONDS = Histogram("neo_request_duration_seconds", "Whole calls, streams included.", ["rpc"])
@@ -13,6 +13,21 @@ ITEMS_EMITTED = Counter("neo_items_emitted", "Items named in answers.", ["item_t
 SERVED_GENERATION = Gauge("neo_trie_generation", "Newest catalog generation that a request was served from.")
 EVENTS_APPLIED = Counter("neo_events_applied", "Item events by what they did.", ["outcome"])
 CATALOG_GENERATION = Gauge("neo_catalog_generation", "Newest generation that this worker committed.")
+CATALOG_ROLE = Enum("neo_catalog_role", "What this catalog worker does.", states=["assigner", "standby", "replica"])
+INGEST_LAG = Gauge("neo_ingest_lag_records", "Records in the log that are not applied.", ["topic", "partition"])
+INGEST_DELAY_SECONDS = Gauge(
+    "neo_ingest_delay_seconds", "From the time of the newest batch's oldest record to its commit; 0 where none waits."
+)
+BATCH_RECORDS = Histogram(
+    "neo_ingest_batch_records", "Records applied in one transaction.", buckets=(1, 3, 10, 30, 100, 300, 1_000, 3_000)
+)
+BATCH_SECONDS = Histogram(
+    "neo_ingest_batch_seconds", "From decoding a batch to its commit.",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1, 3),
+)  # fmt: skip
+DEAD_LETTERS = Gauge("neo_dead_letters", "Records refused since the catalog was made.", ["reason"])
+OUTBOX_RECORDS = Gauge("neo_outbox_records", "Records that wait until Kafka has them.")
+RECORDS_PUBLISHED = Gauge("neo_outbox_published_records", "Records that Kafka has got since this worker started.")
 SERVED_SNAPSHOT = Gauge("neo_catalog_snapshot_info", "1 for the snapshot or live catalog that is served.", ["snapshot"])
 ALIAS_SEQUENCE = Gauge("neo_catalog_alias_sequence", "Newest move of the aliases that this worker serves.")
 SWAPS = Counter("neo_catalog_swaps", "Swaps of what is served, and refused ones.", ["result"])

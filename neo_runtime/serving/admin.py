@@ -120,7 +120,7 @@ class CatalogAdminService(rpc.CatalogAdminServiceServicer):
 def describe(source: Source, codebooks: dict[str, Codebook]) -> pb.Catalog:
     """The catalog's state as the admin service and `neo status` show it."""
     with source.reader.store.read() as txn:
-        state, offsets = txn.state(), txn.offsets()
+        state, offsets, lag = txn.state(), txn.offsets(), txn.lag()
     catalog = pb.Catalog(
         name=source.reader.description.name,
         state=CatalogState(snapshot=source.name, generation=state.generation),
@@ -130,6 +130,12 @@ def describe(source: Source, codebooks: dict[str, Codebook]) -> pb.Catalog:
     catalog.position.generation = state.generation
     for (topic, partition), offset in sorted(offsets.items()):
         catalog.position.partitions.add(topic=topic, partition=partition, next_offset=offset)
+    for part in lag if source.target == EVENTS else ():
+        next_offset = max(part.next_offset, offsets.get((part.topic, part.partition), 0))
+        catalog.lag.add(
+            topic=part.topic, partition=part.partition, next_offset=next_offset,
+            end_offset=max(part.end_offset, next_offset),
+        )  # fmt: skip
     for name, codebook in codebooks.items():
         stats = state.stats.get(name)
         catalog.type_stats.add(

@@ -27,7 +27,7 @@ from neo_runtime.v1 import catalog_pb2 as neo__runtime_dot_v1_dot_catalog__pb2
 from neo_runtime.v1 import generation_service_pb2 as neo__runtime_dot_v1_dot_generation__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*neo_runtime/v1/catalog_admin_service.proto\x12\x0eneo_runtime.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cneo_runtime/v1/catalog.proto\x1a\'neo_runtime/v1/generation_service.proto\"\x13\n\x11GetCatalogRequest\">\n\x12GetCatalogResponse\x12(\n\x07\x63\x61talog\x18\x01 \x01(\x0b\x32\x17.neo_runtime.v1.Catalog\"\x80\x03\n\x07\x43\x61talog\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0b\x32\x1c.neo_runtime.v1.CatalogState\x12\x31\n\x08position\x18\x03 \x01(\x0b\x32\x1f.neo_runtime.v1.CatalogPosition\x12\x35\n\ntype_stats\x18\x04 \x03(\x0b\x32!.neo_runtime.v1.Catalog.TypeStats\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x05 \x01(\x04\x12\x14\n\x0cstale_events\x18\x06 \x01(\x04\x12\x34\n\x10last_commit_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1an\n\tTypeStats\x12\x11\n\titem_type\x18\x01 \x01(\t\x12\r\n\x05items\x18\x02 \x01(\x04\x12\x14\n\x0csemantic_ids\x18\x03 \x01(\x04\x12\x17\n\x0f\x63olliding_items\x18\x04 \x01(\x04\x12\x10\n\x08\x63odebook\x18\x05 \x01(\t\"7\n\x0eGetItemRequest\x12%\n\x04item\x18\x01 \x01(\x0b\x32\x17.neo_runtime.v1.ItemRef\"\x90\x03\n\x0fGetItemResponse\x12%\n\x04item\x18\x01 \x01(\x0b\x32\x17.neo_runtime.v1.ItemRef\x12\r\n\x05title\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x43\n\nattributes\x18\x04 \x03(\x0b\x32/.neo_runtime.v1.GetItemResponse.AttributesEntry\x12\x12\n\npopularity\x18\x05 \x01(\x01\x12.\n\nevent_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03sid\x18\x07 \x01(\x0b\x32\x1a.neo_runtime.v1.SemanticId\x12-\n\x07\x63\x61talog\x18\x08 \x01(\x0b\x32\x1c.neo_runtime.v1.CatalogState\x1aQ\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.neo_runtime.v1.AttributeValue:\x02\x38\x01\"\xdd\x03\n\x08Snapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x08position\x18\x03 \x01(\x0b\x32\x1f.neo_runtime.v1.CatalogPosition\x12\x36\n\ntype_stats\x18\x04 \x03(\x0b\x32\".neo_runtime.v1.Snapshot.TypeStats\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12\x16\n\x0e\x66ormat_version\x18\x07 \x01(\r\x12\x16\n\x0eschema_version\x18\x08 \x01(\r\x12\x34\n\x06labels\x18\t \x03(\x0b\x32$.neo_runtime.v1.Snapshot.LabelsEntry\x1an\n\tTypeStats\x12\x11\n\titem_type\x18\x01 \x01(\t\x12\r\n\x05items\x18\x02 \x01(\x04\x12\x14\n\x0csemantic_ids\x18\x03 \x01(\x04\x12\x17\n\x0f\x63olliding_items\x18\x04 \x01(\x04\x12\x10\n\x08\x63odebook\x18\x05 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x05\x41lias\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x10\n\x08snapshot\x18\x02 \x01(\t\x12\r\n\x05share\x18\x03 \x01(\x01\x12\x0c\n\x04rest\x18\x04 \x01(\t\"\x8f\x01\n\x07\x41liases\x12&\n\x07\x61liases\x18\x01 \x03(\x0b\x32\x15.neo_runtime.v1.Alias\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12-\n\tmove_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\"=\n\x14ListSnapshotsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x87\x01\n\x15ListSnapshotsResponse\x12+\n\tsnapshots\x18\x01 \x03(\x0b\x32\x18.neo_runtime.v1.Snapshot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12(\n\x07\x61liases\x18\x03 \x01(\x0b\x32\x17.neo_runtime.v1.Aliases\"\"\n\x12GetSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x13GetSnapshotResponse\x12*\n\x08snapshot\x18\x01 \x01(\x0b\x32\x18.neo_runtime.v1.Snapshot\"x\n\x16PromoteSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x12\n\x05share\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x42\x08\n\x06_share\"C\n\x17PromoteSnapshotResponse\x12(\n\x07\x61liases\x18\x01 \x01(\x0b\x32\x17.neo_runtime.v1.Aliases\"K\n\x16RollbackCatalogRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"C\n\x17RollbackCatalogResponse\x12(\n\x07\x61liases\x18\x01 \x01(\x0b\x32\x17.neo_runtime.v1.Aliases2\xb4\x04\n\x13\x43\x61talogAdminService\x12S\n\nGetCatalog\x12!.neo_runtime.v1.GetCatalogRequest\x1a\".neo_runtime.v1.GetCatalogResponse\x12J\n\x07GetItem\x12\x1e.neo_runtime.v1.GetItemRequest\x1a\x1f.neo_runtime.v1.GetItemResponse\x12\\\n\rListSnapshots\x12$.neo_runtime.v1.ListSnapshotsRequest\x1a%.neo_runtime.v1.ListSnapshotsResponse\x12V\n\x0bGetSnapshot\x12\".neo_runtime.v1.GetSnapshotRequest\x1a#.neo_runtime.v1.GetSnapshotResponse\x12\x62\n\x0fPromoteSnapshot\x12&.neo_runtime.v1.PromoteSnapshotRequest\x1a\'.neo_runtime.v1.PromoteSnapshotResponse\x12\x62\n\x0fRollbackCatalog\x12&.neo_runtime.v1.RollbackCatalogRequest\x1a\'.neo_runtime.v1.RollbackCatalogResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*neo_runtime/v1/catalog_admin_service.proto\x12\x0eneo_runtime.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cneo_runtime/v1/catalog.proto\x1a\'neo_runtime/v1/generation_service.proto\"\x13\n\x11GetCatalogRequest\">\n\x12GetCatalogResponse\x12(\n\x07\x63\x61talog\x18\x01 \x01(\x0b\x32\x17.neo_runtime.v1.Catalog\"\x8e\x04\n\x07\x43\x61talog\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0b\x32\x1c.neo_runtime.v1.CatalogState\x12\x31\n\x08position\x18\x03 \x01(\x0b\x32\x1f.neo_runtime.v1.CatalogPosition\x12\x35\n\ntype_stats\x18\x04 \x03(\x0b\x32!.neo_runtime.v1.Catalog.TypeStats\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x05 \x01(\x04\x12\x14\n\x0cstale_events\x18\x06 \x01(\x04\x12\x34\n\x10last_commit_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x03lag\x18\x08 \x03(\x0b\x32$.neo_runtime.v1.Catalog.PartitionLag\x1an\n\tTypeStats\x12\x11\n\titem_type\x18\x01 \x01(\t\x12\r\n\x05items\x18\x02 \x01(\x04\x12\x14\n\x0csemantic_ids\x18\x03 \x01(\x04\x12\x17\n\x0f\x63olliding_items\x18\x04 \x01(\x04\x12\x10\n\x08\x63odebook\x18\x05 \x01(\t\x1aY\n\x0cPartitionLag\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x13\n\x0bnext_offset\x18\x03 \x01(\x03\x12\x12\n\nend_offset\x18\x04 \x01(\x03\"7\n\x0eGetItemRequest\x12%\n\x04item\x18\x01 \x01(\x0b\x32\x17.neo_runtime.v1.ItemRef\"\x90\x03\n\x0fGetItemResponse\x12%\n\x04item\x18\x01 \x01(\x0b\x32\x17.neo_runtime.v1.ItemRef\x12\r\n\x05title\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x43\n\nattributes\x18\x04 \x03(\x0b\x32/.neo_runtime.v1.GetItemResponse.AttributesEntry\x12\x12\n\npopularity\x18\x05 \x01(\x01\x12.\n\nevent_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03sid\x18\x07 \x01(\x0b\x32\x1a.neo_runtime.v1.SemanticId\x12-\n\x07\x63\x61talog\x18\x08 \x01(\x0b\x32\x1c.neo_runtime.v1.CatalogState\x1aQ\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.neo_runtime.v1.AttributeValue:\x02\x38\x01\"\xdd\x03\n\x08Snapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x08position\x18\x03 \x01(\x0b\x32\x1f.neo_runtime.v1.CatalogPosition\x12\x36\n\ntype_stats\x18\x04 \x03(\x0b\x32\".neo_runtime.v1.Snapshot.TypeStats\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12\x16\n\x0e\x66ormat_version\x18\x07 \x01(\r\x12\x16\n\x0eschema_version\x18\x08 \x01(\r\x12\x34\n\x06labels\x18\t \x03(\x0b\x32$.neo_runtime.v1.Snapshot.LabelsEntry\x1an\n\tTypeStats\x12\x11\n\titem_type\x18\x01 \x01(\t\x12\r\n\x05items\x18\x02 \x01(\x04\x12\x14\n\x0csemantic_ids\x18\x03 \x01(\x04\x12\x17\n\x0f\x63olliding_items\x18\x04 \x01(\x04\x12\x10\n\x08\x63odebook\x18\x05 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x05\x41lias\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x10\n\x08snapshot\x18\x02 \x01(\t\x12\r\n\x05share\x18\x03 \x01(\x01\x12\x0c\n\x04rest\x18\x04 \x01(\t\"\x8f\x01\n\x07\x41liases\x12&\n\x07\x61liases\x18\x01 \x03(\x0b\x32\x15.neo_runtime.v1.Alias\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12-\n\tmove_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\"=\n\x14ListSnapshotsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x87\x01\n\x15ListSnapshotsResponse\x12+\n\tsnapshots\x18\x01 \x03(\x0b\x32\x18.neo_runtime.v1.Snapshot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12(\n\x07\x61liases\x18\x03 \x01(\x0b\x32\x17.neo_runtime.v1.Aliases\"\"\n\x12GetSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x13GetSnapshotResponse\x12*\n\x08snapshot\x18\x01 \x01(\x0b\x32\x18.neo_runtime.v1.Snapshot\"x\n\x16PromoteSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x12\n\x05share\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x42\x08\n\x06_share\"C\n\x17PromoteSnapshotResponse\x12(\n\x07\x61liases\x18\x01 \x01(\x0b\x32\x17.neo_runtime.v1.Aliases\"K\n\x16RollbackCatalogRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"C\n\x17RollbackCatalogResponse\x12(\n\x07\x61liases\x18\x01 \x01(\x0b\x32\x17.neo_runtime.v1.Aliases2\xb4\x04\n\x13\x43\x61talogAdminService\x12S\n\nGetCatalog\x12!.neo_runtime.v1.GetCatalogRequest\x1a\".neo_runtime.v1.GetCatalogResponse\x12J\n\x07GetItem\x12\x1e.neo_runtime.v1.GetItemRequest\x1a\x1f.neo_runtime.v1.GetItemResponse\x12\\\n\rListSnapshots\x12$.neo_runtime.v1.ListSnapshotsRequest\x1a%.neo_runtime.v1.ListSnapshotsResponse\x12V\n\x0bGetSnapshot\x12\".neo_runtime.v1.GetSnapshotRequest\x1a#.neo_runtime.v1.GetSnapshotResponse\x12\x62\n\x0fPromoteSnapshot\x12&.neo_runtime.v1.PromoteSnapshotRequest\x1a\'.neo_runtime.v1.PromoteSnapshotResponse\x12\x62\n\x0fRollbackCatalog\x12&.neo_runtime.v1.RollbackCatalogRequest\x1a\'.neo_runtime.v1.RollbackCatalogResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,41 +43,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCATALOGRESPONSE']._serialized_start=187
   _globals['_GETCATALOGRESPONSE']._serialized_end=249
   _globals['_CATALOG']._serialized_start=252
-  _globals['_CATALOG']._serialized_end=636
-  _globals['_CATALOG_TYPESTATS']._serialized_start=526
-  _globals['_CATALOG_TYPESTATS']._serialized_end=636
-  _globals['_GETITEMREQUEST']._serialized_start=638
-  _globals['_GETITEMREQUEST']._serialized_end=693
-  _globals['_GETITEMRESPONSE']._serialized_start=696
-  _globals['_GETITEMRESPONSE']._serialized_end=1096
-  _globals['_GETITEMRESPONSE_ATTRIBUTESENTRY']._serialized_start=1015
-  _globals['_GETITEMRESPONSE_ATTRIBUTESENTRY']._serialized_end=1096
-  _globals['_SNAPSHOT']._serialized_start=1099
-  _globals['_SNAPSHOT']._serialized_end=1576
-  _globals['_SNAPSHOT_TYPESTATS']._serialized_start=526
-  _globals['_SNAPSHOT_TYPESTATS']._serialized_end=636
-  _globals['_SNAPSHOT_LABELSENTRY']._serialized_start=1531
-  _globals['_SNAPSHOT_LABELSENTRY']._serialized_end=1576
-  _globals['_ALIAS']._serialized_start=1578
-  _globals['_ALIAS']._serialized_end=1647
-  _globals['_ALIASES']._serialized_start=1650
-  _globals['_ALIASES']._serialized_end=1793
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=1795
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=1856
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=1859
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=1994
-  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1996
-  _globals['_GETSNAPSHOTREQUEST']._serialized_end=2030
-  _globals['_GETSNAPSHOTRESPONSE']._serialized_start=2032
-  _globals['_GETSNAPSHOTRESPONSE']._serialized_end=2097
-  _globals['_PROMOTESNAPSHOTREQUEST']._serialized_start=2099
-  _globals['_PROMOTESNAPSHOTREQUEST']._serialized_end=2219
-  _globals['_PROMOTESNAPSHOTRESPONSE']._serialized_start=2221
-  _globals['_PROMOTESNAPSHOTRESPONSE']._serialized_end=2288
-  _globals['_ROLLBACKCATALOGREQUEST']._serialized_start=2290
-  _globals['_ROLLBACKCATALOGREQUEST']._serialized_end=2365
-  _globals['_ROLLBACKCATALOGRESPONSE']._serialized_start=2367
-  _globals['_ROLLBACKCATALOGRESPONSE']._serialized_end=2434
-  _globals['_CATALOGADMINSERVICE']._serialized_start=2437
-  _globals['_CATALOGADMINSERVICE']._serialized_end=3001
+  _globals['_CATALOG']._serialized_end=778
+  _globals['_CATALOG_TYPESTATS']._serialized_start=577
+  _globals['_CATALOG_TYPESTATS']._serialized_end=687
+  _globals['_CATALOG_PARTITIONLAG']._serialized_start=689
+  _globals['_CATALOG_PARTITIONLAG']._serialized_end=778
+  _globals['_GETITEMREQUEST']._serialized_start=780
+  _globals['_GETITEMREQUEST']._serialized_end=835
+  _globals['_GETITEMRESPONSE']._serialized_start=838
+  _globals['_GETITEMRESPONSE']._serialized_end=1238
+  _globals['_GETITEMRESPONSE_ATTRIBUTESENTRY']._serialized_start=1157
+  _globals['_GETITEMRESPONSE_ATTRIBUTESENTRY']._serialized_end=1238
+  _globals['_SNAPSHOT']._serialized_start=1241
+  _globals['_SNAPSHOT']._serialized_end=1718
+  _globals['_SNAPSHOT_TYPESTATS']._serialized_start=577
+  _globals['_SNAPSHOT_TYPESTATS']._serialized_end=687
+  _globals['_SNAPSHOT_LABELSENTRY']._serialized_start=1673
+  _globals['_SNAPSHOT_LABELSENTRY']._serialized_end=1718
+  _globals['_ALIAS']._serialized_start=1720
+  _globals['_ALIAS']._serialized_end=1789
+  _globals['_ALIASES']._serialized_start=1792
+  _globals['_ALIASES']._serialized_end=1935
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=1937
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=1998
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=2001
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=2136
+  _globals['_GETSNAPSHOTREQUEST']._serialized_start=2138
+  _globals['_GETSNAPSHOTREQUEST']._serialized_end=2172
+  _globals['_GETSNAPSHOTRESPONSE']._serialized_start=2174
+  _globals['_GETSNAPSHOTRESPONSE']._serialized_end=2239
+  _globals['_PROMOTESNAPSHOTREQUEST']._serialized_start=2241
+  _globals['_PROMOTESNAPSHOTREQUEST']._serialized_end=2361
+  _globals['_PROMOTESNAPSHOTRESPONSE']._serialized_start=2363
+  _globals['_PROMOTESNAPSHOTRESPONSE']._serialized_end=2430
+  _globals['_ROLLBACKCATALOGREQUEST']._serialized_start=2432
+  _globals['_ROLLBACKCATALOGREQUEST']._serialized_end=2507
+  _globals['_ROLLBACKCATALOGRESPONSE']._serialized_start=2509
+  _globals['_ROLLBACKCATALOGRESPONSE']._serialized_end=2576
+  _globals['_CATALOGADMINSERVICE']._serialized_start=2579
+  _globals['_CATALOGADMINSERVICE']._serialized_end=3143
 # @@protoc_insertion_point(module_scope)

@@ -22,7 +22,7 @@ class GetCatalogResponse(_message.Message):
     def __init__(self, catalog: _Optional[_Union[Catalog, _Mapping]] = ...) -> None: ...
 
 class Catalog(_message.Message):
-    __slots__ = ("name", "state", "position", "type_stats", "dead_letters", "stale_events", "last_commit_time")
+    __slots__ = ("name", "state", "position", "type_stats", "dead_letters", "stale_events", "last_commit_time", "lag")
     class TypeStats(_message.Message):
         __slots__ = ("item_type", "items", "semantic_ids", "colliding_items", "codebook")
         ITEM_TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,17 @@ class Catalog(_message.Message):
         colliding_items: int
         codebook: str
         def __init__(self, item_type: _Optional[str] = ..., items: _Optional[int] = ..., semantic_ids: _Optional[int] = ..., colliding_items: _Optional[int] = ..., codebook: _Optional[str] = ...) -> None: ...
+    class PartitionLag(_message.Message):
+        __slots__ = ("topic", "partition", "next_offset", "end_offset")
+        TOPIC_FIELD_NUMBER: _ClassVar[int]
+        PARTITION_FIELD_NUMBER: _ClassVar[int]
+        NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+        END_OFFSET_FIELD_NUMBER: _ClassVar[int]
+        topic: str
+        partition: int
+        next_offset: int
+        end_offset: int
+        def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., next_offset: _Optional[int] = ..., end_offset: _Optional[int] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +54,7 @@ class Catalog(_message.Message):
     DEAD_LETTERS_FIELD_NUMBER: _ClassVar[int]
     STALE_EVENTS_FIELD_NUMBER: _ClassVar[int]
     LAST_COMMIT_TIME_FIELD_NUMBER: _ClassVar[int]
+    LAG_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: _generation_service_pb2.CatalogState
     position: _catalog_pb2.CatalogPosition
@@ -50,7 +62,8 @@ class Catalog(_message.Message):
     dead_letters: int
     stale_events: int
     last_commit_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[_generation_service_pb2.CatalogState, _Mapping]] = ..., position: _Optional[_Union[_catalog_pb2.CatalogPosition, _Mapping]] = ..., type_stats: _Optional[_Iterable[_Union[Catalog.TypeStats, _Mapping]]] = ..., dead_letters: _Optional[int] = ..., stale_events: _Optional[int] = ..., last_commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    lag: _containers.RepeatedCompositeFieldContainer[Catalog.PartitionLag]
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[_generation_service_pb2.CatalogState, _Mapping]] = ..., position: _Optional[_Union[_catalog_pb2.CatalogPosition, _Mapping]] = ..., type_stats: _Optional[_Iterable[_Union[Catalog.TypeStats, _Mapping]]] = ..., dead_letters: _Optional[int] = ..., stale_events: _Optional[int] = ..., last_commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., lag: _Optional[_Iterable[_Union[Catalog.PartitionLag, _Mapping]]] = ...) -> None: ...
 
 class GetItemRequest(_message.Message):
     __slots__ = ("item",)

@@ -162,6 +162,7 @@ MESSAGES: dict[str, Message] = {
                     item_type="film", items=1_000, semantic_ids=900, colliding_items=200, codebook="0123456789abcdef"
                 )
             ],
+            lag=[admin.Catalog.PartitionLag(topic="items", partition=3, next_offset=7, end_offset=1 << 40)],
         )
     ),
     "GetItemRequest": admin.GetItemRequest(item=FILM),

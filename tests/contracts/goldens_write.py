@@ -18,7 +18,16 @@ from msgspec.structs import replace
 
 from neo_runtime import trie
 from neo_runtime.catalog.item import Delete, ItemRecord, RawRecord, Upsert
-from neo_runtime.catalog.records import Assignment, AvailabilityRecord, Base, DeadLetter, Description, State, TypeStats
+from neo_runtime.catalog.records import (
+    Assignment,
+    AvailabilityRecord,
+    Base,
+    DeadLetter,
+    Description,
+    PartitionLag,
+    State,
+    TypeStats,
+)
 from neo_runtime.catalog.store import Store
 from neo_runtime.catalog.tables import LogEntry
 from neo_runtime.ingest.changelog import Changelog
@@ -67,6 +76,7 @@ LETTER = DeadLetter(
 DESCRIPTION = Description(2, "default", "0a1b2c3d", "share", {"film": FINGERPRINT})
 STATE = State(8, TIME_US, {"film": TypeStats(4, 4, 0)}, {"upserted": 5, "deleted": 1}, 1, 2)
 BASE = Base(7, {"film": "film-7.seg"}, {"film": SEGMENT_SHA256})
+LAG = [PartitionLag("neo.catalog.items", 3, 42, 50)]
 ORIGIN = ("neo.catalog.items", 3, 40)
 ITEMS = {
     ItemKey("film", "a"): ItemRecord(
@@ -139,6 +149,7 @@ def tables() -> list[Row]:
             txn.put_description(DESCRIPTION)
             txn.put_state(STATE)
             txn.put_base(BASE)
+            txn.put_lag(LAG)
             for key, record in ITEMS.items():
                 txn.put_item(key, record)
             for sid, bearers in BEARERS.items():

@@ -158,6 +158,7 @@ def test_golden_tables_are_read_as_what_they_say(tmp_path: Path) -> None:
     store = Store(golden_catalog(tmp_path), writable=False)
     with store.read() as txn:
         assert (txn.description(), txn.state(), txn.base()) == (golden.DESCRIPTION, golden.STATE, golden.BASE)
+        assert txn.lag() == golden.LAG
         assert {ItemKey("film", item): record for item, record in txn.items("film")} == golden.ITEMS
         assert {key: txn.item(key) for key in golden.ITEMS} == golden.ITEMS
         assert {sid: txn.bearers("film", sid) for sid in golden.BEARERS} == dict(txn.sids("film")) == golden.BEARERS

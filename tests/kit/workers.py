@@ -43,6 +43,7 @@ class CatalogWorker:
     def __init__(self, folder: Path, model: Path, **settings: str) -> None:
         self.catalog, self._log_file = folder / "catalog", folder / "worker.log"
         self.env = {"NEO_CATALOG": str(self.catalog), "NEO_MODEL": str(model), "NEO_KAFKA_BOOTSTRAP": ""}
+        self.env["NEO_KEEP_DELETED_SECONDS"] = "1e9"  # the changes of tests are of 2025
         self.env |= {f"NEO_{name.upper()}": value for name, value in settings.items()}
         self.process: subprocess.Popen[bytes] | None = None
 
