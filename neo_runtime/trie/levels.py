@@ -15,11 +15,18 @@ from numpy.typing import NDArray
 
 from neo_runtime.sid.space import Keys, SidSpace
 
-kernel: Any
-try:
-    from neo_runtime.trie import kernel
-except ImportError:  # numba does not know this Python yet
-    kernel = None
+
+@cache
+def kernel() -> Any:
+    """The compiled loops, loaded when they are first needed: importing numba takes half a second, which a client need
+    not pay. None where numba does not know this Python yet.
+    """
+    try:
+        from neo_runtime.trie import kernel as loaded
+    except ImportError:
+        return None
+    return loaded
+
 
 Ints = NDArray[np.int32]
 Codes = tuple[NDArray[np.uint16], ...]
@@ -36,7 +43,7 @@ class Levels:
     @classmethod
     def build(cls, space: SidSpace, keys: Keys) -> Levels:
         """`keys` uint64 [n], strictly ascending."""
-        build = compiled_arrays if kernel is not None and len(keys) else numpy_arrays
+        build = compiled_arrays if len(keys) and kernel() is not None else numpy_arrays
         return cls(space, keys, *build(space, keys))
 
     def __len__(self) -> int:
@@ -110,7 +117,7 @@ def _small_arrays(space: SidSpace, keys: Keys) -> tuple[Codes, tuple[Ints, ...]]
     levels, n = space.levels, len(keys)
     codes, first = np.empty((levels, n), np.uint16), np.empty((levels, n + 1), np.int32)
     counts = np.empty(levels, np.int64)
-    kernel.fill_levels(keys, *_shifts_and_masks(space), codes, first, counts)
+    kernel().fill_levels(keys, *_shifts_and_masks(space), codes, first, counts)
     sizes = [1, *counts.tolist()]
     return (
         tuple(codes[level, : sizes[level + 1]] for level in range(levels)),
@@ -122,9 +129,9 @@ def _large_arrays(space: SidSpace, keys: Keys) -> tuple[Codes, tuple[Ints, ...]]
     """Counted first: there is no memory beside the result."""
     codes, first, above = [], [], np.uint64(0)
     for level, (shift, mask) in enumerate(zip(*_shifts_and_masks(space), strict=True)):
-        codes.append(np.empty(kernel.count_nodes(keys, np.uint64(1) << shift), np.uint16))
+        codes.append(np.empty(kernel().count_nodes(keys, np.uint64(1) << shift), np.uint16))
         first.append(np.empty((len(codes[level - 1]) if level else 1) + 1, np.int32))
-        kernel.fill_level(keys, shift, mask, above, codes[level], first[level])
+        kernel().fill_level(keys, shift, mask, above, codes[level], first[level])
         above = np.uint64(1) << shift
     return tuple(codes), tuple(first)
 

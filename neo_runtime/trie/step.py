@@ -36,9 +36,9 @@ class Steps(NamedTuple):
 def normalizers(logits: Floats) -> Floats:
     """Logarithm of the sum of exponentials of every row."""
     norms = np.empty(len(logits), np.float32)
-    if kernel is not None:
+    if kernel() is not None:
         logits = np.ascontiguousarray(logits, np.float32)
-        kernel.normalize(logits, np.empty((len(logits), _blocks(logits)), np.float32), norms)
+        kernel().normalize(logits, np.empty((len(logits), _blocks(logits)), np.float32), norms)
         return norms
     top = logits.max(axis=1)
     np.add(top, np.log(np.exp(logits - top[:, None]).sum(axis=1)), out=norms)
@@ -55,7 +55,7 @@ def step(
     row's own normaliser. `logits` float32 [rows, codes]; request b has rows [starts[b], starts[b + 1]); None: all one.
     """
     starts = np.array([0, len(row_scores)]) if starts is None else starts
-    if kernel is None:
+    if kernel() is None:
         return numpy_step(trie, depth, nodes, logits, row_scores, width, norms=norms, starts=starts)
     logits, requests, rows = np.ascontiguousarray(logits, np.float32), len(starts) - 1, len(row_scores)
     tops = np.empty((rows, _blocks(logits)), np.float32)
@@ -64,8 +64,8 @@ def step(
     if norms is None:
         norms = np.empty(rows, np.float32)
     else:
-        kernel.normalize(logits, tops, np.empty(rows, np.float32))
-    kernel.step(
+        kernel().normalize(logits, tops, np.empty(rows, np.float32))
+    kernel().step(
         logits, row_scores, norms, tops, own, starts, nodes.base, nodes.delta, *trie.base.depths[depth],
         *trie.delta.depths[depth], np.empty(width, np.uint64), out.scores, out.rows, out.codes,
         out.nodes.base.reshape(requests, width), out.nodes.delta.reshape(requests, width), out.counts,
@@ -125,4 +125,4 @@ def _empty(requests: int, width: int) -> Steps:
 
 
 def _blocks(logits: Floats) -> int:
-    return -(-int(logits.shape[1]) // int(kernel.BLOCK))
+    return -(-int(logits.shape[1]) // int(kernel().BLOCK))
