@@ -26,6 +26,7 @@ from neo_runtime.sid.report import SAMPLE, Quantized, TypeReport, drift_of, embe
 from neo_runtime.types import ItemKey
 
 _CHUNK = 20_000  # records read in one transaction: an open one keeps LMDB from using pages again
+_IN_MEMORY = 100_000  # vectors that are there already and are all looked at: exact, within 100 MB a level
 Rows = NDArray[np.int64]
 
 
@@ -112,7 +113,7 @@ def _embed_again(
 
 def report_fitted(
     items: Sequence[Upsert], codebooks: Mapping[str, Codebook], embedder: Embedder | None, *, setting: str,
-    sample: int = SAMPLE, seed: int = 0, fitted_at_us: int | None = None,
+    seed: int = 0, fitted_at_us: int | None = None,
 ) -> list[TypeReport]:  # fmt: skip
     """Items as a catalog of these codebooks would take them. EventError at the first that it would refuse."""
     newest = list({item.key: item for item in items}.values())
@@ -124,13 +125,12 @@ def report_fitted(
         quantized = quantize(codebook, vectors, _times(newest, rows))
         drift = drift_of(codebook, quantized, fitted_at_us)
         source = embedded(vectors.__getitem__)
-        reports.append(measure(setting, codebook, quantized, source, sample=sample, seed=seed, drift=drift))
+        reports.append(measure(setting, codebook, quantized, source, sample=_IN_MEMORY, seed=seed, drift=drift))
     return reports
 
 
 def report_candidates(
-    items: Sequence[Upsert], embedder: Embedder, settings: Sequence[Sequence[int]], *, sample: int = SAMPLE,
-    seed: int = 0,
+    items: Sequence[Upsert], embedder: Embedder, settings: Sequence[Sequence[int]], *, seed: int = 0
 ) -> tuple[list[TypeReport], list[str]]:  # fmt: skip
     """Codebooks of each of `settings` fitted on the items' texts, as `neo sids fit` does; and what was left out, why.
 
@@ -151,7 +151,7 @@ def report_candidates(
             unseen = unseen_error(codebook, vectors, seed=seed)
             quantized = quantize(codebook, vectors, times)
             reports.append(measure(
-                name, codebook, quantized, source, sample=sample, seed=seed, unseen_relative_error=unseen
+                name, codebook, quantized, source, sample=_IN_MEMORY, seed=seed, unseen_relative_error=unseen
             ))  # fmt: skip
     if not reports:
         raise StartupError("nothing could be fitted: " + ("; ".join(left_out) or "the files hold no items"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,9 +68,13 @@ def report(
     ] = None,
     fitted_at: Annotated[
         str | None,
-        typer.Option(help="When the codebooks were fitted, as 2026-05-01; none: the older half of the items is old."),
+        typer.Option(
+            help="When the codebooks were fitted, as 2026-05-01 (UTC); none: the older half of the items is old."
+        ),
     ] = None,
-    sample: Annotated[int, typer.Option(help="Items of a type whose embeddings are looked at.", min=2)] = 10_000,
+    sample: Annotated[
+        int, typer.Option(help="Items of a type that are embedded again to look at a catalog's embeddings.", min=2)
+    ] = 10_000,
     seed: Annotated[int, typer.Option(help="Of the k-means and the sample.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for report.html and report.png.")] = None,
     json: AsJson = False,
@@ -95,9 +99,9 @@ def report(
     moment = _microseconds(fitted_at)
     if files:
         sizes = [_sizes(text) for text in levels or ([] if codebooks else [DEFAULT_LEVELS])]
-        reports, left_out = _of_files(files, codebooks, sizes, settings.embedder, sample, seed, moment)
+        reports, left_out = _of_files(files, codebooks, sizes, settings.embedder, seed, moment)
     else:
-        reports, left_out = _of_catalog(settings, sample, seed, moment), []
+        reports, left_out = _of_catalog(settings, sample, seed, moment)
     said = [*left_out, *notes(reports)]
     if out:
         from neo_runtime.sid.report_page import write_report
@@ -106,20 +110,24 @@ def report(
     show_reports(reports, said, out, json=json)
 
 
-def _of_catalog(settings: Settings, sample: int, seed: int, fitted_at_us: int | None) -> list[TypeReport]:
+def _of_catalog(
+    settings: Settings, sample: int, seed: int, fitted_at_us: int | None
+) -> tuple[list[TypeReport], list[str]]:
     from neo_runtime.catalog.catalog import open_reader
     from neo_runtime.catalog.quality import report_catalog
 
     reader, codebooks = open_reader(settings.catalog)
     with closing(reader.store):
-        return report_catalog(
+        reports = report_catalog(
             reader, codebooks, _embedder_of(settings.catalog, settings.embedder), setting="catalog", sample=sample,
             seed=seed, fitted_at_us=fitted_at_us,
         )  # fmt: skip
+        refused = reader.state().counters.get("dead_letters.CODEBOOK_FULL", 0)
+    return reports, [f"{refused:,} events were refused since no semantic ID was free: more codes"] if refused else []
 
 
 def _of_files(
-    files: Sequence[Path], codebooks: Path | None, levels: Sequence[Sequence[int]], spec: str, sample: int, seed: int,
+    files: Sequence[Path], codebooks: Path | None, levels: Sequence[Sequence[int]], spec: str, seed: int,
     fitted_at_us: int | None,
 ) -> tuple[list[TypeReport], list[str]]:  # fmt: skip
     from neo_runtime.catalog.encode import event_text
@@ -136,14 +144,14 @@ def _of_files(
     if codebooks:
         embedder = _embedder_of(codebooks, spec)
         reports = report_fitted(
-            items, load_codebooks(codebooks / "codebooks"), embedder, setting=codebooks.resolve().name, sample=sample,
-            seed=seed, fitted_at_us=fitted_at_us,
+            items, load_codebooks(codebooks / "codebooks"), embedder, setting=codebooks.resolve().name, seed=seed,
+            fitted_at_us=fitted_at_us,
         )  # fmt: skip
     if levels:
         if embedder is None:
             is_fitted = spec in ("", "lexical")
             embedder = LexicalEmbedder.fit([event_text(item) for item in items]) if is_fitted else load_embedder(spec)
-        tried, left_out = report_candidates(items, embedder, levels, sample=sample, seed=seed)
+        tried, left_out = report_candidates(items, embedder, levels, seed=seed)
         reports += tried
     return reports, left_out
 
@@ -178,8 +186,9 @@ def _microseconds(moment: str | None) -> int | None:
     if moment is None:
         return None
     try:
-        return int(datetime.fromisoformat(moment).astimezone().timestamp() * 1e6)
+        when = datetime.fromisoformat(moment)
     except ValueError as error:
         raise typer.BadParameter(
             f"--fitted-at {moment!r} is no date or time, as 2026-05-01 or 2026-05-01T12:00Z"
         ) from error
+    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1e6)

@@ -66,6 +66,8 @@ class TypeReport:
     distinct_paths: int
     colliding_items: int
     """Items whose tuple is also another item's, before any collision rule."""
+    most_on_one_path: int
+    """Items in the largest group of them."""
     moved_items: int | None
     """Items that the collision rule gave another tuple than the nearest."""
     sharing_items: int | None
@@ -115,6 +117,7 @@ def measure(
         items=len(paths),
         distinct_paths=len(_run_lengths(ordered)),
         colliding_items=_in_company(ordered),
+        most_on_one_path=int(_run_lengths(ordered).max(initial=0)),
         moved_items=moved,
         sharing_items=sharing,
         refused_items=refused,
@@ -203,7 +206,9 @@ def reconstruct(codebook: Codebook, paths: Keys) -> Floats:
 def estimated_vectors(codebook: Codebook, items: Quantized) -> VectorSource:
     """Reconstructions, with the squared length of the embeddings: what a centroid leaves is at a right angle to it.
 
-    Cosines of these are those of the embeddings as far as what the codes leave of two items is unrelated.
+    Cosines of these are those of the embeddings as far as what the codes leave of two items is unrelated. That holds
+    of random items (within 0.01 on real catalogs) and nearly at the first level; items that share more codes are
+    alike in what is left too, and come out up to 0.2 too low.
     """
 
     def source(rows: NDArray[np.int64]) -> tuple[Floats, Floats]:

@@ -26,6 +26,8 @@ th { color: var(--faint); font-weight: 500; } td.number, th.number { text-align:
 
 _MEANINGS = {
     "collide": "Items whose nearest tuple of codes is another item's too, before any collision rule.",
+    "most on one": "Items in the largest group that has one tuple: far more than two are items with nearly the same "
+    "text, which no codes can tell apart.",
     "moved, sharing, refused": "What the rule made of them: another free tuple, one SID for several items, no SID.",
     "error": "Mean squared quantization error over the mean squared length of the embeddings: what the codes do not "
     "say. Unseen: the error of a tenth of the items, under codebooks fitted on the others. A wide gap between the two "

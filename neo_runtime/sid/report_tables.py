@@ -39,8 +39,11 @@ def overview_tables(reports: Sequence[TypeReport]) -> list[TextTable]:
 
 
 def _overview(reports: Sequence[TypeReport]) -> TextTable:
-    columns = ("type", "items", *_FIGURES, "random cosine")
-    rows = [(one.item_type, f"{one.items:,}", *_figures(one), _cosine(one.random_cosine)) for one in reports]
+    columns = ("type", "items", *_FIGURES, "most on one", "random cosine")
+    rows = [
+        (one.item_type, f"{one.items:,}", *_figures(one), f"{one.most_on_one_path:,}", _cosine(one.random_cosine))
+        for one in reports
+    ]
     return _without_silent(f"semantic IDs, {name_of(reports[0])}", columns, rows)
 
 
@@ -138,7 +141,8 @@ def _notes(reports: Sequence[TypeReport]) -> Iterator[str]:
         if one.vectors == "codebooks" and one.items:
             yield (
                 f"{one.item_type}: embeddings are not stored and cannot be made again here (no embedder, or events "
-                "carried them): cosines and the relative error are estimated from the codebooks"
+                "carried them): cosines and the relative error are estimated from the codebooks, cosines of the deeper "
+                "levels too low"
             )
         elif one.vector_items < one.items:
             yield f"{one.item_type}: cosines are of {one.vector_items:,} of {one.items:,} items"
