@@ -133,10 +133,10 @@ class Catalog:
         self._compact_if_grown()
         return applied
 
-    def outbox(self, limit: int = 1_000) -> list[tuple[int, Outgoing]]:
-        """The oldest records that Kafka has not acknowledged."""
+    def outbox(self, limit: int = 1_000, start: int = 0) -> list[tuple[int, Outgoing]]:
+        """The oldest records that Kafka has not acknowledged, from number `start` on."""
         with self.store.read() as txn:
-            return txn.outbox(limit)
+            return txn.outbox(limit, start)
 
     def acknowledge(self, numbers: list[int], positions: Mapping[tuple[str, int], int] | None = None) -> None:
         """Kafka has these: they never have to be sent again. `positions`: where in its topics the next ones go."""

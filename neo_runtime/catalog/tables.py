@@ -207,11 +207,11 @@ class Transaction:
     def put_outgoing(self, number: int, outgoing: Outgoing) -> None:
         self._put("outbox", _number(number), outgoing)
 
-    def outbox(self, limit: int) -> list[tuple[int, Outgoing]]:
-        """The oldest waiting records."""
+    def outbox(self, limit: int, start: int = 0) -> list[tuple[int, Outgoing]]:
+        """The oldest waiting records, from number `start` on."""
         decode = msgspec.msgpack.Decoder(Outgoing).decode
         rows: list[tuple[int, Outgoing]] = []
-        for key, value in self._scan("outbox"):
+        for key, value in self._scan("outbox", _number(start)):
             rows.append((int.from_bytes(key), decode(value)))
             if len(rows) == limit:
                 break

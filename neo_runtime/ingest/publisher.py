@@ -207,7 +207,8 @@ class Publisher:
         """Send what waits. BrokerUnavailableError where that is not possible now."""
         if self._refused() or self._sink.is_busy():
             return  # settle has to start over first, or the order is lost
-        for number, outgoing in self._catalog.outbox(WINDOW)[len(self._under_way) :]:
+        start = self._under_way[-1].number + 1 if self._under_way else 0
+        for number, outgoing in self._catalog.outbox(WINDOW - len(self._under_way), start):
             self._log(number, outgoing)
             self._under_way.append(self._send(number, outgoing))
         self._sink.commit()

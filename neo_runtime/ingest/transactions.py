@@ -23,6 +23,7 @@ from neo_runtime.types import Position
 TRANSACTION_OPTIONS: dict[str, Any] = {
     **PRODUCER_OPTIONS,
     "retry_backoff_ms": 1,
+    "linger_ms": 1_000,  # a commit sends all at once; sending beside the appending costs more in threads than in time
     "max_block_ms": 10_000,
     "transaction_timeout_ms": 30_000,
 }
