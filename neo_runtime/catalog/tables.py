@@ -144,10 +144,10 @@ class Transaction:
         else:
             self._delete("sid_items", _sid_key(item_type, sid))
 
-    def sids(self, item_type: str) -> Iterator[tuple[int, Bearers]]:
-        """Every SID of a type with its items, ascending."""
+    def sids(self, item_type: str, start: int = 0) -> Iterator[tuple[int, Bearers]]:
+        """Every SID of a type from `start` on with its items, ascending."""
         prefix = item_type.encode() + b"\0"
-        for key, value in self._scan("sid_items", prefix):
+        for key, value in self._scan("sid_items", _sid_key(item_type, start)):
             if not key.startswith(prefix):
                 return
             yield int.from_bytes(key[len(prefix) :]), msgspec.msgpack.decode(value, type=Bearers)

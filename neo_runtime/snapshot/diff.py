@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import msgspec
 
 from neo_runtime.catalog.reader import CatalogReader
-from neo_runtime.catalog.tables import Bearers, Transaction
+from neo_runtime.catalog.tables import Bearers
 from neo_runtime.snapshot.store import Progress
 
 EXAMPLES = 5
 _REPORTED = 50_000
+_PIECE = 20_000  # read transactions are short
 
 
 class TypeDiff(msgspec.Struct, frozen=True):
@@ -30,20 +32,31 @@ class TypeDiff(msgspec.Struct, frozen=True):
 
 
 def diff(before: CatalogReader, after: CatalogReader, progress: Progress) -> dict[str, TypeDiff]:
-    """By item type. One pass over both tables of SIDs, in their order; memory holds what differs, not what is alike."""
-    with before.store.read() as old, after.store.read() as new:
-        sizes = [{name: stats.items for name, stats in txn.state().stats.items()} for txn in (old, new)]
-        step = _Counter(progress, max(sum(size.values()) for size in sizes))
-        names = sorted({*sizes[0], *sizes[1]})
-        found = {n: _of_type(n, old, new, sizes[0].get(n, 0), sizes[1].get(n, 0), step) for n in names}
+    """By item type. One pass over both tables of SIDs, in their order; memory holds what differs, not what is alike.
+
+    A live catalog is read piece by piece: what is committed meanwhile may be counted as it was or as it is.
+    """
+    sizes = [{name: stats.items for name, stats in reader.state().stats.items()} for reader in (before, after)]
+    step = _Counter(progress, max(sum(size.values()) for size in sizes))
+    names = sorted({*sizes[0], *sizes[1]})
+    found = {n: _of_type(n, before, after, sizes[0].get(n, 0), sizes[1].get(n, 0), step) for n in names}
     step.finish()
     return found
 
 
-def _of_type(name: str, old: Transaction, new: Transaction, before: int, after: int, step: _Counter) -> TypeDiff:
+def _sids(reader: CatalogReader, name: str) -> Iterator[tuple[int, Bearers]]:
+    start = 0
+    while start < 1 << 64:
+        with reader.store.read() as txn:
+            piece = list(islice(txn.sids(name, start), _PIECE))
+        yield from piece
+        start = piece[-1][0] + 1 if piece else 1 << 64
+
+
+def _of_type(name: str, old: CatalogReader, new: CatalogReader, before: int, after: int, step: _Counter) -> TypeDiff:
     gone: dict[str, int] = {}
     come: dict[str, int] = {}
-    for sid, old_bearers, new_bearers in _side_by_side(old.sids(name), new.sids(name)):
+    for sid, old_bearers, new_bearers in _side_by_side(_sids(old, name), _sids(new, name)):
         step.one()
         if old_bearers == new_bearers:
             continue

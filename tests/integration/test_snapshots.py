@@ -15,7 +15,7 @@ from neo_runtime.catalog import catalog as catalog_module
 from neo_runtime.catalog.catalog import Catalog, open_reader
 from neo_runtime.catalog.store import Store
 from neo_runtime.errors import CatalogError, ConflictError, SnapshotError
-from neo_runtime.snapshot import aliases
+from neo_runtime.snapshot import aliases, diff
 from neo_runtime.snapshot.aliases import EVENTS, Target
 from neo_runtime.snapshot.compare import compare
 from neo_runtime.snapshot.create import create_snapshot
@@ -266,7 +266,10 @@ def test_a_damaged_snapshot_is_not_promoted_restored_or_opened(taken: Path) -> N
     assert not (taken.parents[1] / "new" / "data.mdb").exists()
 
 
-def test_what_differs_between_two_states_is_counted_once_and_named(tmp_path: Path) -> None:
+def test_what_differs_between_two_states_is_counted_once_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diff, "_PIECE", 7)
     catalog, found = tiny.catalog(tmp_path / "c", 20), Snapshots(LocalStore(tmp_path / "s"))
     catalog.close()
     create_snapshot(tmp_path / "c", found.store, name="a")
