@@ -17,6 +17,8 @@ from neo_runtime.errors import EventError
 from neo_runtime.trie.windows import Window
 from neo_runtime.types import Attribute, ItemKey, Position
 
+FILE_PREFIX = "file:"
+"""Of the topic that lines of a loaded file are said to come from."""
 MAX_TYPE_BYTES = 64
 MAX_ID_BYTES = 256  # type + id + separator stay below LMDB's key limit of 511 bytes
 MAX_TITLE_CHARS = 1_000
@@ -126,9 +128,26 @@ class ItemRecord(msgspec.Struct, array_like=True, frozen=True, omit_defaults=Fal
     source_offset: int
 
     def is_newer_than(self, position: Position) -> bool:
-        """Whether a later record of the same log led to this state: what stands at `position` is known already."""
+        """Whether a later record of the same log led to this state: what stands at `position` is known already.
+
+        A file is no log: it may be loaded again with its lines in another order.
+        """
         same_log = (self.source_topic, self.source_partition) == position[:2]
-        return same_log and position.offset < self.source_offset
+        return same_log and position.offset < self.source_offset and not self.source_topic.startswith(FILE_PREFIX)
+
+
+class Placement(msgspec.Struct, array_like=True, frozen=True):
+    """The part of a stored ItemRecord that says where the item is; its content is skipped, which is the slow part."""
+
+    title: msgspec.Raw
+    description: msgspec.Raw
+    attributes: msgspec.Raw
+    popularity: float
+    event_time_us: int
+    deleted: bool
+    sid_key: int
+    path_key: int
+    quantization_error: float
 
 
 def validate_key(key: ItemKey) -> None:

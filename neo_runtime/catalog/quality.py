@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from neo_runtime.catalog.encode import ContentEncoder, Encoded, event_text, text_hash
 from neo_runtime.catalog.fit import rows_by_type
-from neo_runtime.catalog.item import ItemRecord, Upsert
+from neo_runtime.catalog.item import Placement, Upsert
 from neo_runtime.catalog.reader import CatalogReader
 from neo_runtime.embed.base import Embedder, item_text
 from neo_runtime.errors import EventError, MismatchError, StartupError
@@ -69,7 +69,7 @@ def read_type(reader: CatalogReader, item_type: str) -> StoredItems:
     last, more = "", True
     while more:
         with reader.store.read() as txn:
-            records = list(islice(txn.items(item_type, after=last), _CHUNK))
+            records = list(islice(txn.placements(item_type, after=last), _CHUNK))
         more = len(records) == _CHUNK
         last = records[-1][0] if records else ""
         live = [(item_id, record) for item_id, record in records if not record.deleted]
@@ -81,7 +81,7 @@ def read_type(reader: CatalogReader, item_type: str) -> StoredItems:
     return StoredItems(Quantized(paths, errors, times, sids), tuple(ids), starts)
 
 
-def _columns(records: list[ItemRecord]) -> tuple[NDArray[np.uint64], NDArray[np.uint64], Floats, Rows]:
+def _columns(records: list[Placement]) -> tuple[NDArray[np.uint64], NDArray[np.uint64], Floats, Rows]:
     return (
         np.array([record.path_key for record in records], np.uint64),
         np.array([record.sid_key for record in records], np.uint64),

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from neo_runtime.catalog.item import ItemRecord
+from neo_runtime.catalog.item import ItemRecord, Placement
 from neo_runtime.catalog.records import AvailabilityRecord, Base, DeadLetter, Description, Outgoing, PartitionLag, State
 from neo_runtime.errors import CatalogError
 from neo_runtime.trie import Leaf
@@ -127,13 +127,23 @@ class Transaction:
     def remove_item(self, key: ItemKey) -> None:
         self._delete("items", item_key(key))
 
-    def items(self, item_type: str, after: str = "") -> Iterator[tuple[str, ItemRecord]]:
-        """Every record of a type, deleted ones included, by id; those of ids beyond `after`."""
+    def items(self, item_type: str) -> Iterator[tuple[str, ItemRecord]]:
+        """Every record of a type, deleted ones included, by id."""
+        for item_id, value in self._of_type("items", item_type):
+            yield item_id, msgspec.msgpack.decode(value, type=ItemRecord)
+
+    def placements(self, item_type: str, after: str = "") -> Iterator[tuple[str, Placement]]:
+        """Where every item of a type is, deleted ones included, by id; those of ids beyond `after`."""
+        decode = msgspec.msgpack.Decoder(Placement).decode
+        for item_id, value in self._of_type("items", item_type, after):
+            yield item_id, decode(value)
+
+    def _of_type(self, table: str, item_type: str, after: str = "") -> Iterator[tuple[str, bytes]]:
         prefix = item_type.encode() + b"\0"
-        for key, value in self._scan("items", prefix + after.encode() + b"\0" if after else prefix):
+        for key, value in self._scan(table, prefix + after.encode() + b"\0" if after else prefix):
             if not key.startswith(prefix):
                 return
-            yield key[len(prefix) :].decode(), msgspec.msgpack.decode(value, type=ItemRecord)
+            yield key[len(prefix) :].decode(), value
 
     def bearers(self, item_type: str, sid: int) -> Bearers:
         return self._get("sid_items", _sid_key(item_type, sid), Bearers) or []
