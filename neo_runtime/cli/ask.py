@@ -162,6 +162,8 @@ def status(address: Address = "", json: AsJson = False) -> None:
         f"[bold]{info.models[0]}[/] on {address or Settings().address} · {catalog.state.snapshot} · "
         f"generation {catalog.state.generation} · {info.running_requests} running, {info.queued_requests} queued"
     )
+    if info.swap_failure:
+        show.errors.print(f"a newer move of the aliases is not served: {info.swap_failure}", markup=False)
     show.table(
         "", ("type", "items", "semantic IDs", "colliding", "codebook"),
         [(t.item_type, t.items, t.semantic_ids, t.colliding_items, t.codebook) for t in catalog.type_stats],

@@ -245,6 +245,8 @@ def test_what_does_not_fit_is_not_swapped_to_and_the_worker_says_why(tmp_path: P
         assert made.served() == ["a"]
         info = client.serving_info()
         assert (info.alias_sequence, "do not belong together" in info.swap_failure) == (1, True)
+        said = processes.neo("status", "--address", made.addresses[0])
+        assert "a newer move of the aliases is not served" in said.stderr
         made.neo("rollback", "--yes")
         assert (client.serving_info().alias_sequence, client.serving_info().swap_failure) == (3, "")
 
