@@ -100,14 +100,6 @@ class Batch:
         self._counts[name] = self._counts.get(name, 0) + 1
         self._state.count(name)
 
-    def _is_replay(self, record: ItemRecord | None, source: RawRecord) -> bool:
-        """Whether a log tells again what had already led to a stored state: after a takeover, or with its offsets lost.
-
-        Files may be loaded again with other lines, so this holds for logs alone.
-        """
-        position = source.position
-        return position[:2] in self._positions and record is not None and record.is_newer_than(position)
-
     def _take(self, event: Stored) -> None:
         """Another catalog decides on the items from here on; what this one said itself it has."""
         if event.origin == self._txn.description().catalog_id and event.generation <= self._state.generation:
@@ -120,12 +112,12 @@ class Batch:
             self._count("replayed")
         else:
             self._count("deleted" if new is None or new.deleted else "upserted")
-            self._put(event.key, old, new)
+            self._put(event.key, old, new, own=False)
 
     def put_back(self, key: ItemKey, record: ItemRecord | None) -> None:
         """The state of an item that counts, whatever this catalog has made of it since."""
         self._count("retracted")
-        self._put(key, self._tables.item(key), record)
+        self._put(key, self._tables.item(key), record, own=False)
 
     def forget(self, key: ItemKey) -> None:
         """An item that has been deleted for long: older events are not kept out any more."""
@@ -134,7 +126,7 @@ class Batch:
 
     def _upsert(self, event: Upsert, encoded: Encoded) -> None:
         record = self._tables.item(event.key)
-        if self._is_replay(record, event.source):
+        if record and record.is_newer_than(event.source.position):  # told again, after a takeover or lost offsets
             self._count("replayed")
             return
         if record and event.event_time_us < record.event_time_us:
@@ -152,8 +144,8 @@ class Batch:
             self._count("upserted")
         self._put(event.key, record, new)
 
-    def _put(self, key: ItemKey, old: ItemRecord | None, new: ItemRecord | None) -> None:
-        """An item's new state, whoever decided on it: in its table, on its SID, in the log and the outbox."""
+    def _put(self, key: ItemKey, old: ItemRecord | None, new: ItemRecord | None, *, own: bool = True) -> None:
+        """An item's new state in its table, on its SID, in the log; for others too where it is our own decision."""
         live = old if old and not old.deleted else None
         kept = new if new and not new.deleted else None
         self._tables.put_item(key, new)
@@ -169,7 +161,11 @@ class Batch:
             if kept:
                 bearers = self._tables.bearers(key.type, kept.sid_key)
                 self._set_bearers(key.type, kept.sid_key, bearers, [*bearers, (kept.popularity, key.id)])
-        if self._publish and new != old:
+        if not own or new == old:
+            return
+        if not self._publish:
+            self._state.unannounced = ""
+        else:
             self._send(Assignment(key.type, key.id, new, self._next_generation))
 
     def _place(self, key: ItemKey, live: ItemRecord | None, encoded: Encoded) -> tuple[int, int, float]:
@@ -193,7 +189,7 @@ class Batch:
 
     def _delete(self, event: Delete) -> None:
         record = self._tables.item(event.key)
-        if self._is_replay(record, event.source):
+        if record and record.is_newer_than(event.source.position):  # told again, after a takeover or lost offsets
             self._count("replayed")
             return
         if record is None and (event.is_tombstone or event.key.type not in self._codebooks):

@@ -43,6 +43,8 @@ class State(msgspec.Struct):
     """Number of the next outgoing record."""
     assigns: bool = False
     """Whether this catalog was the last to assign, as far as it knows: then its offsets and its outbox count."""
+    unannounced: str | None = None
+    """Items behind this one, `type/id`, may have states that never waited in the outbox; None: there are none."""
 
     def count(self, name: str, by: int = 1) -> None:
         self.counters[name] = self.counters.get(name, 0) + by

@@ -6,7 +6,8 @@ what the changelog says counts, and the opinion is retracted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from neo_runtime.catalog.batch import Batch
 from neo_runtime.catalog.catalog import Catalog
@@ -14,6 +15,8 @@ from neo_runtime.catalog.item import ItemRecord
 from neo_runtime.catalog.records import Assignment
 from neo_runtime.catalog.tables import Transaction
 from neo_runtime.types import ItemKey
+
+ANNOUNCED = 1_000  # in one transaction
 
 
 def assigns(catalog: Catalog) -> bool:
@@ -36,6 +39,31 @@ def start_assigning(catalog: Catalog, topic: str, positions: Mapping[tuple[str, 
         txn.put_state(state)
 
     catalog.store.transact(body)
+
+
+def announce(catalog: Catalog) -> None:
+    """Let the next items wait for Kafka that never did: those of a catalog that was filled from files."""
+    if catalog.reader.state().unannounced is None:
+        return
+
+    def body(txn: Transaction) -> None:
+        state = txn.state()
+        rows = list(islice(_items_behind(txn, sorted(catalog.codebooks), state.unannounced or ""), ANNOUNCED))
+        for key, record in rows:
+            txn.put_outgoing(state.outgoing, Assignment(key.type, key.id, record, state.generation))
+            state.outgoing += 1
+        state.unannounced = str(rows[-1][0]) if len(rows) == ANNOUNCED else None
+        txn.put_state(state)
+
+    catalog.store.transact(body)
+
+
+def _items_behind(txn: Transaction, types: list[str], last: str) -> Iterator[tuple[ItemKey, ItemRecord]]:
+    last_type, _, last_id = last.partition("/")
+    for item_type in types:
+        if item_type >= last_type:
+            for item_id, record in txn.items(item_type, last_id if item_type == last_type else ""):
+                yield ItemKey(item_type, item_id), record
 
 
 def unpublished(catalog: Catalog) -> set[ItemKey]:

@@ -69,7 +69,7 @@ class Assigner:
     def _stand_by(self, seat: Seat, stop: threading.Event) -> None:
         metrics.CATALOG_ROLE.state("standby")
         _log.info("standing by", seat=self._topics.seat)
-        Outage(stop).retrying()(self._retract)
+        Outage(stop).retrying()(self._replica.retract)
         over = threading.Event()
 
         def watch(source: KafkaSource) -> None:
@@ -95,8 +95,12 @@ class Assigner:
             self._ready()
             IngestLoop(
                 self._catalog, source, publisher, max_batch=self._replica.max_batch, watch=seat.check,
-                decode=decoder(self._topics.availability), tend=self._forgetting.turn,
+                decode=decoder(self._topics.availability), tend=self._tend,
             ).run(stop)  # fmt: skip
+
+    def _tend(self) -> None:
+        self._forgetting.turn()
+        takeover.announce(self._catalog)
 
     def _settle(self, seat: Seat, stop: threading.Event) -> None:
         """Nobody else can write from here on: agree with what stands in the changelog."""
@@ -104,17 +108,8 @@ class Assigner:
         if not takeover.assigns(self._catalog):
             if self._leads:
                 raise SupersededError("another assigner has assigned meanwhile; start this one again")
-            self._retract()
+            self._replica.retract()
             items = self._topics.items
             takeover.start_assigning(self._catalog, items, seat.committed(items))
             _log.info("taking over", positions=len(self._catalog.reader.offsets()))
         self._leads = True
-
-    def _retract(self) -> None:
-        """Another assigner did or will decide on what we had not published."""
-        with self._catalog.store.read() as txn:
-            waiting = txn.entries("outbox")
-        if waiting:
-            items = takeover.unpublished(self._catalog)
-            takeover.retract(self._catalog, self._replica.published(items))
-            _log.warning("retracted what was not published", items=len(items), records=waiting)

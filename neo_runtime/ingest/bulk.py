@@ -12,7 +12,7 @@ from pathlib import Path
 
 from neo_runtime.catalog.batch import Applied
 from neo_runtime.catalog.catalog import Catalog
-from neo_runtime.catalog.item import Availability, Delete, Event, Rejected, Upsert
+from neo_runtime.catalog.item import FILE_PREFIX, Availability, Delete, Event, Rejected, Upsert
 from neo_runtime.config import Settings
 from neo_runtime.errors import EventError, StartupError
 from neo_runtime.ingest import eventfile
@@ -36,7 +36,7 @@ def load_files(catalog: Catalog, files: Sequence[str], progress: Progress = lamb
     total = sum(count_lines(name) for name in files)
     totals = dict.fromkeys(Applied.__dataclass_fields__, 0)
     now_us, done = time.time_ns() // 1_000, 0
-    lines = ((Position(f"file:{name}", 0, number), line) for name in files for number, line in read_lines(name))
+    lines = ((Position(FILE_PREFIX + name, 0, number), line) for name in files for number, line in read_lines(name))
     while batch := list(islice(lines, BATCH)):
         applied = catalog.apply([decode_line(line, position, now_us) for position, line in batch])
         for name in totals:

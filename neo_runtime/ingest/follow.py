@@ -42,6 +42,7 @@ def follow_kafka(
         outage.over()
         if settings.role == "replica":
             metrics.CATALOG_ROLE.state("replica")
+            outage.retrying()(replica.retract)
             ready()
             replica.follow(stop)
         else:

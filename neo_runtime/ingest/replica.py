@@ -10,6 +10,9 @@ from collections.abc import Callable, Collection
 from contextlib import closing
 from dataclasses import dataclass
 
+import structlog
+
+from neo_runtime.catalog import takeover
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.item import Event, ItemRecord, RawRecord, Stored
 from neo_runtime.ingest.broker import Outage
@@ -21,6 +24,8 @@ from neo_runtime.ingest.topics import Topics
 from neo_runtime.types import ItemKey
 
 BATCH = 1_000
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class Replica:
     max_batch: int = BATCH
 
     def follow(self, stop: threading.Event, watch: Callable[[KafkaSource], None] = lambda source: None) -> None:
-        """Until `stop`, through outages. `watch` is called every turn, and may set it. Begins with the broker there."""
+        """Until `stop`, through outages. `watch` is called every turn, and may set it."""
         source = Outage(stop).retrying()(self._open)
         IngestLoop(
             self.catalog, source, decode=self._decode, max_batch=self.max_batch, watch=lambda: watch(source)
@@ -50,7 +55,16 @@ class Replica:
 
         self.follow(done, watch)
 
-    def published(self, keys: Collection[ItemKey]) -> dict[ItemKey, ItemRecord | None]:
+    def retract(self) -> None:
+        """Forget what this catalog had decided and not published: somebody else did or will decide on it."""
+        with self.catalog.store.read() as txn:
+            waiting = txn.entries("outbox")
+        if waiting:
+            items = takeover.unpublished(self.catalog)
+            takeover.retract(self.catalog, self._published(items))
+            _log.warning("retracted what was not published", items=len(items), records=waiting)
+
+    def _published(self, keys: Collection[ItemKey]) -> dict[ItemKey, ItemRecord | None]:
         """What the changelog says of these items, found by reading all of it."""
         wanted = {str(key).encode(): key for key in keys}
         found: dict[ItemKey, ItemRecord | None] = dict.fromkeys(keys)

@@ -232,8 +232,8 @@ def _misfit(partition: tuple[str, int], stored: int, found: str) -> StartupError
     topic, number = partition
     return StartupError(
         f"the catalog has read {topic}[{number}] up to offset {stored}, but {found}: the topic was made anew, or "
-        "dropped records that were not read. Start with a new catalog folder, which reads the topic from its start; "
-        "or, where this is the wrong Kafka, correct its address",
+        "dropped records that were not read. Start with a new catalog folder and a new assignments topic, and it is "
+        "read from its start; or, where this is the wrong Kafka, correct its address",
         reason="OFFSET_OUT_OF_RANGE",
         metadata={"topic": topic, "partition": str(number), "stored": str(stored)},
     )

@@ -150,8 +150,29 @@ def test_a_log_told_again_after_its_offsets_were_lost_changes_nothing(catalog: C
 
 
 def test_a_file_may_be_loaded_again_with_its_lines_in_another_order(catalog: Catalog) -> None:
-    catalog.apply([upsert("film/f1", 7, 5)])
-    assert catalog.apply([upsert("film/f1", 2, 6, version=1)]).upserted == 1
+    for time, line in ((5, 7), (6, 2)):
+        event = tiny.upsert("film/f1", time=time, version=time)
+        applied = catalog.apply([dataclasses.replace(event, source=tiny.raw(line, "file:films.jsonl"))])
+        assert applied.upserted == 1
+
+
+def test_what_files_brought_is_announced_once_in_pieces(
+    catalog: Catalog, other: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(takeover, "ANNOUNCED", 4)
+    catalog.apply([tiny.upsert(item) for item in tiny.items(5)])
+    work(catalog, publish=False)
+    takeover.start_assigning(catalog, "items", {})
+    rounds = 0
+    while catalog.reader.state().unannounced is not None:
+        takeover.announce(catalog)
+        rounds += 1
+    assert rounds == len(items(catalog)["items"]) // 4 + 1
+    other.apply(said(catalog), SAID_BY_OTHERS)
+    assert items(other) == items(catalog)
+    catalog.acknowledge([number for number, _ in catalog.outbox()])
+    takeover.announce(catalog)
+    assert catalog.outbox() == []
 
 
 def test_a_retraction_puts_items_back_and_forgets_what_waited(catalog: Catalog, other: Catalog) -> None:
