@@ -1,4 +1,4 @@
-"""What an operator sees of the catalog workers: metrics of every role, and the lag, also where nobody talks to Kafka."""
+"""What an operator sees of the catalog workers: metrics of every role, and the lag, also of a server without Kafka."""
 
 from __future__ import annotations
 

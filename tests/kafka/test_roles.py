@@ -238,3 +238,32 @@ def test_a_replica_with_other_codebooks_ends_with_one_line(crew: Crew) -> None:
     assert replica.exit_code() == 1
     assert "codebook" in replica.log().splitlines()[-1]
     assert "Traceback" not in replica.log()
+
+
+def test_what_was_loaded_from_a_file_reaches_the_replicas_and_old_deletions_leave_them(
+    crew: Crew, tmp_path: Path
+) -> None:
+    assigner, replica = crew.worker("assigner"), crew.worker("replica", "replica")
+    loaded = [Change(f"film/loaded{number}") for number in range(30)]
+    (tmp_path / "films.jsonl").write_bytes(b"\n".join(map(changes.line, loaded)))
+    done = processes.neo(
+        "catalog",
+        "load",
+        str(tmp_path / "films.jsonl"),
+        "--model",
+        str(crew.model),
+        env={"NEO_CATALOG": str(assigner.catalog)},
+    )
+    assert done.returncode == 0, done.stderr
+    assigner.env["NEO_KEEP_DELETED_SECONDS"] = "3600"
+    assigner.start()
+    replica.start()
+    replica.wait(lambda: len(held(replica)["items"]) == len(loaded), "the loaded items")
+    wait_for_equality(replica, assigner)
+    crew.say([Change("film/loaded0", 5, title=None), Change("film/loaded1", 6, "Changed")])
+    replica.wait(lambda: len(held(replica)["items"]) == len(loaded) - 1, "a deletion of 2025 that leaves no trace")
+    wait_for_equality(replica, assigner)
+    with replica.reader.store.read() as txn:
+        record = txn.item(loaded[1].key)
+    assert record is not None
+    assert record.title == "Changed"
