@@ -47,7 +47,7 @@ def _save(reports: Sequence[TypeReport], form: str, ink: str, **options: Any) ->
     colours = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), ink)
     style: Any = {
         **colours, "font.size": 8.5, "axes.titlesize": 9.5, "axes.spines.top": False, "axes.spines.right": False,
-        "svg.fonttype": "none", "svg.hashsalt": "neo", "legend.frameon": False,
+        "svg.fonttype": "none", "svg.hashsalt": "neo", "legend.frameon": False, "text.parse_math": False,
     }  # fmt: skip
     with rc_context(style):
         figure = Figure(layout="constrained")
@@ -164,5 +164,5 @@ def _bars(axes: Axes, reports: Sequence[TypeReport], title: str, series: dict[st
     if len(reports) > 3:
         axes.tick_params("x", labelrotation=60)
     axes.set_title(f"{reports[0].item_type}: {title}")
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.25)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.35)
     axes.legend(loc="upper right", ncols=2)

@@ -44,7 +44,7 @@ def _overview(reports: Sequence[TypeReport]) -> TextTable:
         (one.item_type, f"{one.items:,}", *_figures(one), f"{one.most_on_one_path:,}", _cosine(one.random_cosine))
         for one in reports
     ]
-    return _without_silent(f"semantic IDs, {name_of(reports[0])}", columns, rows)
+    return _without_silent(f"semantic IDs, {reports[0].setting}", columns, rows)
 
 
 def _comparison(reports: Sequence[TypeReport]) -> TextTable:
@@ -105,7 +105,7 @@ def level_table(reports: Sequence[TypeReport]) -> TextTable:
         for one in reports
         for level in one.levels
     ]
-    return TextTable(f"levels, {name_of(reports[0])}", columns, rows)
+    return TextTable(f"levels, {reports[0].setting}", columns, rows)
 
 
 def drift_tables(reports: Sequence[TypeReport]) -> list[TextTable]:

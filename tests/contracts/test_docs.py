@@ -14,7 +14,13 @@ from neo_runtime.cli.main import app
 from neo_runtime.config import Settings
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "neo_runtime/demo/README.md")
+DOCUMENTS = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "docs/choosing-semantic-ids.md",
+    "neo_runtime/demo/README.md",
+)
 PATH = re.compile(r"`((?:[\w.-]+/)+[\w.*-]*)`|\]\(((?!http)[^)#]+)\)")
 
 

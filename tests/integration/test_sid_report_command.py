@@ -121,6 +121,17 @@ def test_a_catalog_of_carried_embeddings_says_that_cosines_are_estimates(tmp_pat
     assert as_json("--catalog", str(tmp_path / "c"))["reports"][0]["vectors"] == "codebooks"
 
 
+def test_types_that_are_empty_or_oddly_named_are_drawn_too(tmp_path: Path) -> None:
+    tiny.catalog(tmp_path / "c", 0, types={"<a&b>": (4, 4), "$x_y$": (4, 4)}).close()
+    shown = report("--catalog", str(tmp_path / "c"), "--out", str(tmp_path))
+    assert "$x_y$" in shown
+    page = (tmp_path / "report.html").read_text()
+    assert "<a&b>" not in page
+    assert page.count("&lt;a&amp;b&gt;") > 3
+    assert "$x_y$: share of the codes in use" in page
+    assert (tmp_path / "report.png").stat().st_size > 1_000
+
+
 def test_events_that_found_no_free_sid_are_told(tmp_path: Path) -> None:
     tiny.catalog(tmp_path / "c", 40, types={"book": (6, 6)}).close()
     shown = report("--catalog", str(tmp_path / "c"))
