@@ -104,6 +104,23 @@ def test_settings_are_compared_in_one_table_per_type(tmp_path: Path) -> None:
     assert found[1]["unseen_relative_error"] > found[1]["relative_error"]
 
 
+def test_the_guide_shows_what_the_command_prints() -> None:
+    """Its films, within what another processor's k-means may change."""
+    guide = (processes.ROOT / "docs" / "choosing-semantic-ids.md").read_text()
+    table = guide.split("| films (random cosine")[1].split("\n\n")[0]
+    rows = [[cell.strip(" *") for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    assert len(rows) == 6
+    levels = [option for row in rows for option in ("--levels", row[0].replace("×", ","))]
+    found = {one["setting"]: one for one in as_json(*FILES, *levels)["reports"] if one["item_type"] == "film"}
+    for setting, collide, moved, refused, error, unseen, *_ in rows:
+        one = found[setting]
+        assert 100 * one["collision_rate"] == pytest.approx(float(collide), abs=4)
+        assert 100 * one["moved_items"] / one["items"] == pytest.approx(float(moved), abs=4)
+        assert 100 * one["refused_items"] / one["items"] == pytest.approx(float(refused), abs=0.1)
+        assert 100 * one["relative_error"] == pytest.approx(float(error), abs=2)
+        assert 100 * one["unseen_relative_error"] == pytest.approx(float(unseen), abs=4)
+
+
 def test_fitted_codebooks_stand_beside_candidates_with_the_same_embedder(tmp_path: Path) -> None:
     done = processes.neo("sids", "fit", *FILES[:2], "--levels", "16,16", "--out", str(tmp_path / "mine"))
     assert done.returncode == 0, done.stderr
