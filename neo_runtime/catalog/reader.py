@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from neo_runtime.catalog.item import ItemRecord
-from neo_runtime.catalog.records import Description, State
+from neo_runtime.catalog.records import Base, Description, State
 from neo_runtime.catalog.store import Store
 from neo_runtime.catalog.tables import LogEntry, Transaction
 from neo_runtime.errors import CatalogError
@@ -31,6 +32,14 @@ class Pinned:
     """Resolved name of what the view's generation is counted in."""
 
 
+class _News(NamedTuple):
+    """A generation, the base to begin with where it is not the view at hand, and the log from there on."""
+
+    generation: int
+    base: Base | None
+    entries: list[tuple[int, LogEntry]]
+
+
 class CatalogReader:
     """`spaces` come from the codebooks: a catalog is not readable without knowing what its codes mean."""
 
@@ -52,10 +61,11 @@ class CatalogReader:
         """The newest view, and the SIDs of `keys` in the same generation."""
         for attempt in range(_OPEN_TRIES):
             try:
-                with self._lock, self.store.read() as txn:
-                    self._catch_up(txn)
-                    sids = {key: sid for key in keys if (sid := txn.live_sid(key)) is not None}
-                    return Pinned(self._view, sids, self.snapshot)
+                with self._lock:
+                    with self.store.read() as txn:
+                        news = self._news(txn)
+                        sids = {key: sid for key in keys if (sid := txn.live_sid(key)) is not None}
+                    return Pinned(self._moved(news), sids, self.snapshot)
             except FileNotFoundError as error:  # the writer replaced the base after we had read its name
                 if attempt == _OPEN_TRIES - 1:
                     raise CatalogError(
@@ -63,32 +73,43 @@ class CatalogReader:
                     ) from error
         raise AssertionError("unreachable")
 
-    def _catch_up(self, txn: Transaction) -> None:
-        generation = txn.state().generation
-        if generation == self._view.generation:
-            return
-        base = txn.base()
-        grown = sum(len(view.delta) for view in self._view.types.values()) > _REBASE_LEAVES
-        if base and base.generation > self._base_generation and (grown or base.generation > self._view.generation):
-            self._take_base(txn)
-        entries = list(txn.log_after(self._view.generation))
-        if entries:
-            self._view = self._view.apply(generation, _merged(entries))
-        assert self._view.generation == generation, "the log does not reach the state's generation"
-
-    def _take_base(self, txn: Transaction) -> None:
-        """The base's own view: the log has to be applied to it."""
-        base = txn.base()
-        if base and base.generation > self._base_generation:
-            folder = self.store.path / "segments"
-            types = {name: TypeView.of_base(Segment.load(folder / file)) for name, file in base.files.items()}
-            self._view, self._base_generation = TrieView(base.generation, types), base.generation
-
     def rebase(self) -> None:
         """Move to the newest base now, however small the deltas are."""
-        with self._lock, self.store.read() as txn:
-            self._take_base(txn)
-            self._catch_up(txn)
+        with self._lock:
+            with self.store.read() as txn:
+                news = self._news(txn, rebases=True)
+            self._moved(news)
+
+    def _news(self, txn: Transaction, *, rebases: bool = False) -> _News:
+        """What came since the last look. No view is made of it here: that may take longer than a read transaction
+        should, seconds where the kernel is loaded for it.
+        """
+        generation = txn.state().generation
+        if generation == self._view.generation and not rebases:
+            return _News(generation, None, [])
+        base = txn.base()
+        grown = sum(len(view.delta) for view in self._view.types.values()) > _REBASE_LEAVES
+        if (
+            base
+            and base.generation > self._base_generation
+            and (rebases or grown or base.generation > self._view.generation)
+        ):
+            return _News(generation, base, list(txn.log_after(base.generation)))
+        return _News(generation, None, list(txn.log_after(self._view.generation)))
+
+    def _moved(self, news: _News) -> TrieView:
+        view = self._view
+        if news.base:
+            folder = self.store.path / "segments"
+            types = {name: TypeView.of_base(Segment.load(folder / file)) for name, file in news.base.files.items()}
+            view = TrieView(news.base.generation, types)
+        if news.entries:
+            view = view.apply(news.generation, _merged(news.entries))
+        assert view.generation == news.generation, "the log does not reach the state's generation"
+        self._view = view
+        if news.base:
+            self._base_generation = news.base.generation
+        return view
 
     def adopt(self, base: TrieView, generation: int) -> None:
         """The writer's way to its own new base, without reading back what it just wrote."""

@@ -1,0 +1,28 @@
+"""A reader's read transactions: open for the reading alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neo_runtime.catalog.reader import CatalogReader
+from neo_runtime.trie import TrieView
+from tests.kit import tiny
+
+
+def test_no_read_transaction_is_open_while_a_view_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = tiny.catalog(tmp_path / "c")
+    reading: list[int] = []
+    apply = TrieView.apply
+
+    def watched(view: TrieView, *arguments: Any) -> TrieView:
+        reading.append(catalog.store.usage().readers)
+        return apply(view, *arguments)
+
+    monkeypatch.setattr(TrieView, "apply", watched)
+    reader = CatalogReader(catalog.store, {name: book.space for name, book in catalog.codebooks.items()})
+    assert {name: len(view) for name, view in reader.view().types.items()} == dict.fromkeys(tiny.TYPES, 20)
+    assert reading == [0]
+    catalog.close()
