@@ -8,6 +8,7 @@ The order is the guarantee; a crash between any two steps repeats work and loses
 
 from __future__ import annotations
 
+import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 import structlog
 
 from neo_runtime.catalog.batch import Applied, Batch
+from neo_runtime.catalog.bulk_lines import FOLDER as BULK_FOLDER
 from neo_runtime.catalog.compaction import Compaction, write_segments
 from neo_runtime.catalog.encode import ContentEncoder
 from neo_runtime.catalog.item import Event
@@ -53,8 +55,8 @@ class Catalog:
         named: Iterable[Predicate] = (),
     ) -> None:  # fmt: skip
         """`named`: predicates whose bitmaps every base segment brings along."""
-        self.store, self.codebooks, self._named = store, dict(codebooks), tuple(named)
-        self._encoder = ContentEncoder(self.codebooks, embedder)
+        self.store, self.codebooks, self.named = store, dict(codebooks), tuple(named)
+        self.encoder = ContentEncoder(self.codebooks, embedder)
         self.reader = CatalogReader(store, {name: book.space for name, book in codebooks.items()})
         self.policy = CollisionPolicy(self.reader.description.policy)
         self._compact_from = 0.0
@@ -76,7 +78,9 @@ class Catalog:
         sync_folder(path / "codebooks")
         store = Store(path, writable=True, durable=durable, map_size=map_size)
         fingerprints = {key: book.fingerprint for key, book in codebooks.items()}
+        shutil.rmtree(path / BULK_FOLDER, ignore_errors=True)
         with store.write() as txn:
+            txn.clear()  # what a bulk load left that a crash cut short
             txn.put_description(Description(SCHEMA_VERSION, name, uuid.uuid4().hex[:8], policy.value, fingerprints))
         return cls(store, codebooks, embedder, named)
 
@@ -121,7 +125,7 @@ class Catalog:
 
         `publish`: what became of each item, and dead letters, also wait in the outbox for Kafka.
         """
-        encoded = self._encoder.encode(events, self.reader.items)
+        encoded = self.encoder.encode(events, self.reader.items)
 
         def body(txn: Transaction) -> Applied:
             batch = Batch(txn, self.codebooks, self.policy, positions or {}, publish=publish)
@@ -157,7 +161,7 @@ class Catalog:
             self._compaction.stop()
             self._compaction = None
         with self._given_up_files(self.store.path / "segments"):
-            base, segments = write_segments(self.reader, self._named)
+            base, segments = write_segments(self.reader, self.named)
             self._put_base(base)
         types = {name: TypeView.of_base(segment) for name, segment in segments.items()}
         self.reader.adopt(TrieView(base.generation, types), base.generation)
@@ -174,7 +178,7 @@ class Catalog:
     def _compact_aside(self) -> None:
         """In a process of its own; the batch after it is over takes the result."""
         if self._compaction is None:
-            self._compaction = Compaction(self.store.path, self._named)
+            self._compaction = Compaction(self.store.path, self.named)
 
     def _finish_compaction(self) -> None:
         if self._compaction is None or not self._compaction.is_over():

@@ -45,7 +45,7 @@ class ContentEncoder:
     """`embedder` None: events must carry their embeddings."""
 
     def __init__(self, codebooks: Mapping[str, Codebook], embedder: Embedder | None) -> None:
-        self._codebooks, self._embedder = codebooks, embedder
+        self._codebooks, self.embedder = codebooks, embedder
         for codebook in codebooks.values():
             if embedder and embedder.name != codebook.embedder:
                 raise MismatchError(
@@ -81,14 +81,14 @@ class ContentEncoder:
             for index, quantized in zip(indices, self._quantize(item_type, upserts), strict=True):
                 before = results[index]
                 assert isinstance(before, Encoded)
-                results[index] = before._replace(quantized=quantized) if quantized else _not_finite()
+                results[index] = before._replace(quantized=quantized) if quantized else not_finite()
         return results
 
     def _validate(self, event: Upsert) -> None:
         validate_upsert(event)
         codebook = self._codebook(event.key)
         if event.embedding is None:
-            if self._embedder is None:
+            if self.embedder is None:
                 raise EventError("no embedding, and this worker has no embedder", reason="EMBEDDING_MISSING")
             return
         if event.embedding.shape != (codebook.dimension,):
@@ -126,12 +126,12 @@ class ContentEncoder:
             if event.embedding is not None:
                 embeddings[row] = event.embedding
         if without:
-            assert self._embedder is not None
-            embeddings[without] = self._embedder.embed([event_text(upserts[row]) for row in without])
+            assert self.embedder is not None
+            embeddings[without] = self.embedder.embed([event_text(upserts[row]) for row in without])
         return embeddings
 
 
-def _not_finite() -> EventError:
+def not_finite() -> EventError:
     return EventError("embedding holds numbers that are not finite", reason="INVALID_VALUE")
 
 

@@ -228,6 +228,10 @@ class Store:
             except MapGrownError:
                 continue
 
+    def sync(self) -> None:
+        """What is committed survives a power cut from now on, whether commits are durable or not."""
+        self._env.sync(True)
+
     def _keep_headroom(self) -> None:
         info = self._env.info()
         used = (info["last_pgno"] + 1) * self._env.stat()["psize"]

@@ -146,18 +146,18 @@ class Transaction:
             yield key[len(prefix) :].decode(), value
 
     def bearers(self, item_type: str, sid: int) -> Bearers:
-        return self._get("sid_items", _sid_key(item_type, sid), Bearers) or []
+        return self._get("sid_items", sid_key(item_type, sid), Bearers) or []
 
     def put_bearers(self, item_type: str, sid: int, bearers: Bearers) -> None:
         if bearers:
-            self._put("sid_items", _sid_key(item_type, sid), bearers)
+            self._put("sid_items", sid_key(item_type, sid), bearers)
         else:
-            self._delete("sid_items", _sid_key(item_type, sid))
+            self._delete("sid_items", sid_key(item_type, sid))
 
     def sids(self, item_type: str, start: int = 0) -> Iterator[tuple[int, Bearers]]:
         """Every SID of a type from `start` on with its items, ascending."""
         prefix = item_type.encode() + b"\0"
-        for key, value in self._scan("sid_items", _sid_key(item_type, start)):
+        for key, value in self._scan("sid_items", sid_key(item_type, start)):
             if not key.startswith(prefix):
                 return
             yield int.from_bytes(key[len(prefix) :]), msgspec.msgpack.decode(value, type=Bearers)
@@ -245,6 +245,17 @@ class Transaction:
         for key, value in self._scan("dead_letters"):
             yield int.from_bytes(key), msgspec.msgpack.decode(value, type=DeadLetter)
 
+    def append(self, table: str, pairs: list[tuple[bytes, bytes]]) -> None:
+        """Encoded keys and values, ascending, behind all that the table holds: several times as fast as one by one."""
+        with self._txn.cursor(db=self._tables[table]) as cursor:
+            _, added = cursor.putmulti(pairs, append=True)
+        assert added == len(pairs), f"{len(pairs) - added} keys of {table} out of order"  # LMDB only leaves them out
+
+    def clear(self) -> None:
+        """Everything goes, the description too."""
+        for table in self._tables.values():
+            self._txn.drop(table, delete=False)
+
     def has(self, table: str) -> bool:
         """Not so where the catalog is of an older schema, or the table of a newer one."""
         return table in self._tables
@@ -262,7 +273,7 @@ def item_key(key: ItemKey) -> bytes:
     return f"{key.type}\0{key.id}".encode()
 
 
-def _sid_key(item_type: str, sid: int) -> bytes:
+def sid_key(item_type: str, sid: int) -> bytes:
     return item_type.encode() + b"\0" + _number(sid)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -43,20 +44,31 @@ def load(
     policy: Annotated[
         str, typer.Option(help="Several items on one semantic ID: nearest-free, share or canonical.")
     ] = "nearest-free",
+    embeddings: Annotated[
+        Path | None, typer.Option(help="Embeddings of all lines: a .npy file of float32, row i for line i.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Load item files into a catalog, which is made where there is none. Loading again changes nothing.
 
     neo catalog load films.jsonl books.jsonl --catalog .neo/catalog
+
+    Into an empty catalog by the million: neo catalog load items.jsonl --embeddings items.npy
     """
+    from neo_runtime.catalog.bulk_lines import Phases
+    from neo_runtime.catalog.inspect import table_sizes
     from neo_runtime.ingest.bulk import load_files
     from neo_runtime.ingest.catalogs import open_or_create
 
     settings = override(catalog=catalog, model=model, embedder=embedder)
     with closing(open_or_create(settings, source=codebooks, policy=policy)) as opened:
-        totals = load_files(opened, files, show.progress("loading", quiet=json))
+        phases = Phases(partial(show.progress, quiet=json))
+        totals = load_files(opened, files, phases, embeddings=embeddings)
+        with opened.store.read() as txn:
+            sizes = table_sizes(txn)
     if json:
-        show.as_json(totals)
+        seconds = {name: round(value, 3) for name, value in phases.seconds.items()}
+        show.as_json({**totals, "seconds": seconds, "table_bytes": {size.table: size.bytes for size in sizes}})
     else:
         show.console.print(
             f"{settings.catalog}: " + ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in totals.items() if n)

@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.panel import Panel
 from rich.rule import Rule
 
+from neo_runtime.catalog.bulk_lines import Phases
 from neo_runtime.catalog.catalog import open_reader
 from neo_runtime.cli import show
 from neo_runtime.cli.ask import stream
@@ -91,7 +92,7 @@ def _load(settings: Settings, files: list[Path], stack: ExitStack) -> Worker:
     names = [str(path) for path in files]
     if not settings.kafka_bootstrap:
         with closing(open_or_create(settings)) as catalog:
-            load_files(catalog, names, show.progress("   loading"))
+            load_files(catalog, names, Phases(lambda what: show.progress(f"   {what}")))
     worker = stack.enter_context(Worker("catalog run", settings, FOLDER / "catalog.log"))
     worker.wait_for("ready")
     if settings.kafka_bootstrap:

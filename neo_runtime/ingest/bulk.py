@@ -3,48 +3,127 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import sys
+import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from neo_runtime.catalog.batch import Applied
+from neo_runtime.catalog.bulk_lines import Phases
+from neo_runtime.catalog.bulkload import bulk_load, is_empty
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.item import FILE_PREFIX, Availability, Delete, Event, Rejected, Upsert
 from neo_runtime.config import Settings
 from neo_runtime.errors import EventError, StartupError
 from neo_runtime.ingest import eventfile
+from neo_runtime.ingest.bulk_chunks import BYTE_ORDER_MARK, Source, chunks, line_count
 from neo_runtime.ingest.line import check, decode_line
+from neo_runtime.sid.codebook import Floats
 from neo_runtime.types import Position
 
 STANDARD_INPUT = "-"
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BATCH = 1_000
 SHOWN_ERRORS = 5
-Progress = Callable[[int, int], None]
-"""Told how many lines are done, and of how many; 0 where that is not known."""
+_COPIED = 1 << 20  # bytes at once
 
 
-def load_files(catalog: Catalog, files: Sequence[str], progress: Progress = lambda done, total: None) -> dict[str, int]:
-    """Every line as if it had come as an event, in batches; returns how many did what.
+def load_files(
+    catalog: Catalog, files: Sequence[str], phases: Phases | None = None, *, embeddings: Path | None = None
+) -> dict[str, int]:
+    """Every line as if it had come as an event; returns how many did what. Loading again changes nothing.
 
-    Loading again changes nothing. Bad lines become dead letters that name file and line. StartupError where a file
-    cannot be read.
+    Into an empty catalog all at once (`catalog.bulkload`, which says where that differs), else in batches. Bad lines
+    become dead letters that name file and line. `embeddings`: a .npy file of float32 [lines, dimension], row i for
+    line i over all files, blank lines aside; a line's own embedding goes first. StartupError where a file cannot be
+    read, or the rows are not as many as the lines.
     """
-    total = sum(count_lines(name) for name in files)
-    totals = dict.fromkeys(Applied.__dataclass_fields__, 0)
-    now_us, done = time.time_ns() // 1_000, 0
-    lines = ((Position(FILE_PREFIX + name, 0, number), line) for name in files for number, line in read_lines(name))
-    while batch := list(islice(lines, BATCH)):
-        applied = catalog.apply([decode_line(line, position, now_us) for position, line in batch])
-        for name in totals:
-            totals[name] += getattr(applied, name)
-        totals["generation"] = applied.generation
-        done += len(batch)
-        progress(done, total)
-    return totals
+    phases = phases or Phases()
+    if not is_empty(catalog):
+        return load_in_batches(catalog, files, phases, embeddings)
+    with _on_disk(catalog.store.path, files) as sources:
+        with phases.timed("read"):
+            total = line_count(sources)
+            vectors = _vectors(embeddings, total)
+        lines = chunks(sources, vectors, time.time_ns() // 1_000)
+        return _totals([bulk_load(catalog, lines, total, partial(_read_again, sources), phases)])
+
+
+def load_in_batches(
+    catalog: Catalog, files: Sequence[str], phases: Phases, embeddings: Path | None = None
+) -> dict[str, int]:
+    """As events, whatever the catalog holds already."""
+    applied, done, now_us = list[Applied](), 0, time.time_ns() // 1_000
+    with _on_disk(catalog.store.path, files) as sources, phases.timed("load"):
+        total = line_count(sources)
+        vectors = _vectors(embeddings, total)
+        lines = enumerate(_positions(sources))
+        while batch := list(islice(lines, BATCH)):
+            given = [None if vectors is None else vectors[row] for row, _ in batch]
+            applied.append(
+                catalog.apply(
+                    [decode_line(line, at, now_us, row) for (_, (at, line)), row in zip(batch, given, strict=True)]
+                )
+            )
+            done += len(batch)
+            phases.advance("loading", done, total)
+    return _totals(applied)
+
+
+def _totals(applied: Sequence[Applied]) -> dict[str, int]:
+    names = Applied.__dataclass_fields__
+    totals = {name: sum(getattr(one, name) for one in applied) for name in names}
+    return totals | {"generation": applied[-1].generation if applied else 0}
+
+
+@contextmanager
+def _on_disk(folder: Path, files: Sequence[str]) -> Iterator[list[Source]]:
+    """Files that can be read twice, with the names that they were given by."""
+    with ExitStack() as stack:
+        sources = []
+        for name in files:
+            if name == STANDARD_INPUT:
+                kept = stack.enter_context(tempfile.NamedTemporaryFile(dir=folder, suffix=".jsonl"))
+                shutil.copyfileobj(sys.stdin.buffer, kept, _COPIED)
+                kept.flush()
+                sources.append(Source(name, Path(kept.name)))
+            else:
+                sources.append(Source(name, Path(name)))
+        yield sources
+
+
+def _positions(sources: Sequence[Source]) -> Iterator[tuple[Position, bytes]]:
+    for name, path in sources:
+        for number, line in read_lines(str(path)):
+            yield Position(FILE_PREFIX + name, 0, number), line
+
+
+def _read_again(sources: Sequence[Source], positions: Collection[Position]) -> dict[Position, bytes]:
+    wanted = set(positions)
+    return {position: line for position, line in _positions(sources) if position in wanted}
+
+
+def _vectors(file: Path | None, lines: int) -> Floats | None:
+    """Memory-mapped. StartupError where it does not hold a row for every line."""
+    if file is None:
+        return None
+    try:
+        vectors: Floats = np.load(file, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise StartupError(f"{file} is no .npy file that can be read: {error}") from error
+    if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != lines:
+        raise StartupError(
+            f"{file} holds {vectors.dtype} {list(vectors.shape)}; the files' {lines:,} lines need float32 "
+            f"[{lines}, dimension], one row for every line that is not blank"
+        )
+    return vectors
 
 
 def publish_files(settings: Settings, files: Iterable[str]) -> dict[str, object]:

@@ -62,13 +62,13 @@ class ItemLine(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 _decoder = msgspec.json.Decoder(ItemLine)
 
 
-def decode_line(line: bytes, position: Position, now_us: int) -> Event:
-    """The event that a line holds. Raises nothing."""
+def decode_line(line: bytes, position: Position, now_us: int, vector: NDArray[np.float32] | None = None) -> Event:
+    """The event that a line holds. Raises nothing. `vector`: the embedding of an upsert that holds none."""
     record = RawRecord(position, None, line, (), now_us)
     try:
         item = _parse(line)
         record = RawRecord(position, f"{item.type}/{item.id}".encode(), line, (), now_us)
-        return _event(item, record)
+        return _event(item, record, vector)
     except EventError as error:
         return rejected(record, error)
 
@@ -97,11 +97,11 @@ def _parse(line: bytes) -> ItemLine:
         raise EventError(f"not a JSON object: {error}", reason="UNDECODABLE") from error
 
 
-def _event(item: ItemLine, record: RawRecord) -> Event:
+def _event(item: ItemLine, record: RawRecord, vector: NDArray[np.float32] | None) -> Event:
     key = ItemKey(item.type, item.id)
     time_us = record.timestamp_us
     if item.event_time is not None:
-        time_us = _micros(item.event_time)
+        time_us = micros(item.event_time)
     if not 0 <= time_us <= LAST_US:
         raise EventError("event_time is not between the years 1970 and 9999", reason="INVALID_VALUE")
     if item.windows is not msgspec.UNSET:
@@ -111,26 +111,26 @@ def _event(item: ItemLine, record: RawRecord) -> Event:
         return Availability(key, time_us, windows, False, record)
     if item.deleted:
         return Delete(key, time_us, False, record)
-    if item.embedding is None and item.embedding_model:
+    embedding = vector if item.embedding is None else _embedding(item.embedding)
+    if embedding is None and item.embedding_model:
         raise EventError("embedding_model stands without an embedding", reason="MISSING_FIELD")
     return Upsert(
         key, time_us, item.title, item.description, item.attributes, item.popularity,
-        _embedding(item.embedding), item.embedding_model, record,
+        embedding, item.embedding_model, record,
     )  # fmt: skip
 
 
-def _micros(moment: datetime) -> int:
+def micros(moment: datetime) -> int:
+    """Since 1970."""
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def _window(line: WindowLine) -> Window:
-    start, end = (None if moment is None else _micros(moment) for moment in (line.start, line.end))
+    start, end = (None if moment is None else micros(moment) for moment in (line.start, line.end))
     return Window(start, end, tuple(sorted(set(line.regions))))
 
 
-def _embedding(given: str | list[float] | None) -> NDArray[np.float32] | None:
-    if given is None:
-        return None
+def _embedding(given: str | list[float]) -> NDArray[np.float32]:
     if isinstance(given, list):
         with np.errstate(over="ignore"):  # becomes infinite, which is refused like any other infinity
             return np.array(given, np.float32)

@@ -32,4 +32,8 @@ def nearest_free(codebook: Codebook, embedding: Floats, is_free: Callable[[int],
         key = codebook.space.pack_one(codes)
         if is_free(key):
             return key
-    raise EventError(f"no free semantic ID near item of type {codebook.item_type!r}", reason="CODEBOOK_FULL")
+    raise no_free_sid(codebook.item_type)
+
+
+def no_free_sid(item_type: str) -> EventError:
+    return EventError(f"no free semantic ID near item of type {item_type!r}", reason="CODEBOOK_FULL")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from neo_runtime.catalog.bulk_lines import Phases
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.item import RawRecord
 from neo_runtime.config import Settings
@@ -126,11 +127,26 @@ def test_loading_again_changes_nothing(tmp_path: Path, catalog: Catalog) -> None
 def test_loading_counts_its_way_through_all_files_in_batches(tmp_path: Path, catalog: Catalog) -> None:
     many = [line(f"film/f{number % 7}", popularity=number) for number in range(BATCH + 3)]
     files = [str(write(tmp_path / "1.jsonl", *many)), str(write(tmp_path / "2.jsonl", *GOOD))]
-    seen: list[tuple[int, int]] = []
-    totals = load_files(catalog, files, lambda done, total: seen.append((done, total)))
-    assert seen == [(BATCH, BATCH + 8), (BATCH + 8, BATCH + 8)]
+    load_files(catalog, [files[1]])
+    seen: list[tuple[str, int, int]] = []
+    totals = load_files(catalog, files, Phases(lambda what: lambda done, total: seen.append((what, done, total))))
+    assert seen == [("loading", BATCH, BATCH + 8), ("loading", BATCH + 8, BATCH + 8)]
     assert totals["upserted"] + totals["unchanged"] == BATCH + 8
-    assert totals["generation"] == catalog.reader.state().generation == 2
+    assert totals["generation"] == catalog.reader.state().generation == 3
+    assert len(catalog.reader.view().types["film"]) == 7
+
+
+def test_an_empty_catalog_is_loaded_at_once_and_every_phase_counts_to_its_end(tmp_path: Path, catalog: Catalog) -> None:
+    many = [line(f"film/f{number % 7}", popularity=number) for number in range(BATCH + 3)]
+    files = [str(write(tmp_path / "1.jsonl", *many)), str(write(tmp_path / "2.jsonl", *GOOD))]
+    seen: dict[str, list[tuple[int, int]]] = {}
+    phases = Phases(lambda what: lambda done, total: seen.setdefault(what, []).append((done, total)))
+    totals = load_files(catalog, files, phases)
+    assert all(counts[-1][0] == counts[-1][1] > 0 for counts in seen.values()), seen
+    assert seen.keys() >= {"reading", "ordering", "writing", "segments"}
+    assert phases.seconds.keys() >= {"read", "quantize", "write", "segments"}
+    assert totals["upserted"] + totals["unchanged"] == BATCH + 8
+    assert totals["generation"] == catalog.reader.state().generation == 1
     assert len(catalog.reader.view().types["film"]) == 7
 
 

@@ -1,0 +1,141 @@
+"""Loading a catalog from files at once: items a second by phase, peak memory, bytes on disk.
+
+Items with attributes and clustered embeddings are generated, written as one JSON-lines file and a .npy file, and
+loaded by a process of its own, as `neo catalog load` does it. Codes are fitted on a sample.
+
+    python -m benchmarks.bench_bulk [--items 1000000] [--dimension 64] [--codes 256] [--levels 4] [--inline]
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import report
+from neo_runtime.catalog.bulk_lines import Phases
+from neo_runtime.catalog.catalog import Catalog, open_reader
+from neo_runtime.catalog.inspect import inspect
+from neo_runtime.ingest.bulk import load_files
+from neo_runtime.sid.codebook import load_codebooks
+from neo_runtime.sid.fit import fit_codebook
+
+CLUSTERS, SPREAD, SAMPLE, BLOCK = 50_000, 0.5, 50_000, 100_000
+WORDS = ["river", "night", "garden", "engine", "letter", "winter", "shadow", "market", "signal", "harbour", "mirror"]
+PHASES = ("read", "place", "write", "segments")  # all that there is beside embedding and quantizing
+
+
+def vectors(rng: np.random.Generator, centers: np.ndarray, count: int) -> np.ndarray:
+    chosen = centers[rng.integers(len(centers), size=count)]
+    return (chosen + SPREAD * rng.normal(size=chosen.shape)).astype(np.float32)
+
+
+def generate(folder: Path, items: int, dimension: int, *, inline: bool) -> None:
+    """Ids in random order, as they come from a shop's database by time."""
+    rng, words = np.random.default_rng(1), random.Random(1)
+    centers = np.random.default_rng(0).normal(size=(CLUSTERS, dimension))
+    order = rng.permutation(items)
+    rows = np.lib.format.open_memmap(folder / "items.npy", "w+", np.float32, (items, dimension))
+    with (folder / "items.jsonl").open("w") as file:
+        for start in range(0, items, BLOCK):
+            numbers = order[start : start + BLOCK].tolist()
+            rows[start : start + BLOCK] = block = vectors(rng, centers, len(numbers))
+            for number, vector in zip(numbers, block, strict=True):
+                line = {
+                    "type": "item", "id": f"item-{number:08}", "title": " ".join(words.choices(WORDS, k=4)),
+                    "description": " ".join(words.choices(WORDS, k=12)), "popularity": round(words.random(), 4),
+                    "attributes": {
+                        "year": 1950 + number % 75, "maker": f"maker {number % 5_000}", "genres": words.sample(WORDS, 2)
+                    },
+                    "event_time": "2026-01-01T00:00:00Z",
+                }  # fmt: skip
+                if inline:
+                    line["embedding"] = base64.b64encode(vector.tobytes()).decode()
+                file.write(json.dumps(line) + "\n")
+    rows.flush()
+
+
+def fit(folder: Path, dimension: int, sizes: tuple[int, ...]) -> None:
+    centers = np.random.default_rng(0).normal(size=(CLUSTERS, dimension))
+    fit_codebook("item", "random", vectors(np.random.default_rng(2), centers, SAMPLE), sizes).save(folder / "codebooks")
+
+
+def load(folder: Path, *, inline: bool) -> dict[str, object]:
+    """In this process, whose peak memory counts."""
+    before, phases = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, Phases()
+    codebooks, started = load_codebooks(folder / "codebooks"), time.perf_counter()
+    with closing(Catalog.create(folder / "catalog", codebooks)) as catalog:
+        given = None if inline else folder / "items.npy"
+        totals = load_files(catalog, [str(folder / "items.jsonl")], phases, embeddings=given)
+    wall = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"totals": totals, "seconds": phases.seconds, "wall": wall, "peak_mb": peak // 1024, "start_mb": before // 1024}
+
+
+def load_aside(folder: Path, *, inline: bool) -> dict[str, object]:
+    arguments = [sys.executable, "-m", "benchmarks.bench_bulk", "--load", str(folder), *(["--inline"] if inline else [])]
+    return json.loads(subprocess.run(arguments, check=True, stdout=subprocess.PIPE).stdout)  # type: ignore[no-any-return]
+
+
+def rows_of(folder: Path, items: int, found: dict, *, inline: bool) -> list[list[object]]:  # type: ignore[type-arg]
+    seconds = found["seconds"]
+    beside = sum(seconds.get(phase, 0.0) for phase in PHASES)
+    about = f"{items:,}, embeddings in {'lines' if inline else '.npy'}"
+    rows: list[list[object]] = [[about, phase, f"{s:.1f}", f"{items / s:,.0f}"] for phase, s in seconds.items()]
+    rows.append([about, "**all but quantization**", f"{beside:.1f}", f"**{items / beside:,.0f}**"])
+    rows.append([about, "wall clock", f"{found['wall']:.1f}", f"{items / found['wall']:,.0f}"])
+    rows.append([about, "peak memory", f"{found['peak_mb']:,} MB ({found['start_mb']} before)", ""])
+    info = inspect(folder / "catalog")
+    sizes = {table.table: table.bytes for table in info.tables if table.entries} | info.segments
+    rows += [[about, f"on disk: {name}", f"{size / 1e6:,.1f} MB", f"{size / items:.0f} B an item"] for name, size in sizes.items()]
+    reader, _ = open_reader(folder / "catalog")
+    records = reader.state().stats["item"]
+    moved = records.items - len(np.unique(paths_of(reader)))
+    rows.append([about, "items that found their path taken", f"{moved:,}", f"{moved / items:.1%}"])
+    reader.store.close()
+    return rows
+
+
+def paths_of(reader) -> np.ndarray:  # type: ignore[no-untyped-def]
+    with reader.store.read() as txn:
+        return np.fromiter((record.path_key for _, record in txn.items("item")), np.uint64)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--items", type=int, nargs="+", default=[1_000_000])
+    parser.add_argument("--dimension", type=int, default=64)
+    parser.add_argument("--codes", type=int, default=256)
+    parser.add_argument("--levels", type=int, default=4)
+    parser.add_argument("--inline", action="store_true", help="embeddings inside the lines")
+    parser.add_argument("--folder", type=Path, help="where the temporary files go")
+    parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--keep", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.load:
+        print(json.dumps(load(args.load, inline=args.inline)))
+        return
+    rows: list[list[object]] = []
+    for items in args.items:
+        with tempfile.TemporaryDirectory(dir=args.folder) as name:
+            folder = Path(name)
+            fit(folder, args.dimension, (args.codes,) * args.levels)
+            generate(folder, items, args.dimension, inline=args.inline)
+            print("generated", flush=True)
+            rows += rows_of(folder, items, load_aside(folder, inline=args.inline), inline=args.inline)
+    note = f"{args.levels} levels of {args.codes} codes, {args.dimension} dimensions, nearest-free; three attributes an item."
+    report("bulk", ["items", "phase", "seconds", "items a second"], rows, note)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What a bulk load is given: item lines, many at a time, as columns; and what it says of its progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from neo_runtime.catalog.item import Event
+from neo_runtime.types import Attribute
+
+FOLDER = "bulk.tmp"
+"""Inside the catalog's, for what a bulk load sorts aside."""
+
+Progress = Callable[[int, int], None]
+"""Told how much is done, and of how much."""
+
+
+@dataclass(slots=True)
+class Lines:
+    """Some lines in the order of their files. The columns hold upserts whose encoding is right, one entry each:
+    whether the values keep the rules is still to be seen. Every other line is in `others`.
+
+    `count` lines; `places[i]` is entry i's place among them, `embeddings[i]` little-endian float32 or None, and
+    `event(place)` what the line is to those that take one event at a time.
+    """
+
+    event: Callable[[int], Event]
+    count: int
+    files: list[str]
+    """Topics of the lines' positions, in their order."""
+    places: list[int] = field(default_factory=list)
+    types: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    titles: list[str] = field(default_factory=list)
+    descriptions: list[str] = field(default_factory=list)
+    attributes: list[dict[str, Attribute]] = field(default_factory=list)
+    popularities: list[float] = field(default_factory=list)
+    times_us: list[int] = field(default_factory=list)
+    embeddings: list[bytes | None] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
+    topics: list[str] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    others: list[tuple[int, Event]] = field(default_factory=list)
+
+    def of_type(self, name: str) -> Lines:
+        """The upserts of one type."""
+        if self.types.count(name) == len(self.types):
+            return self
+        found = Lines(self.event, self.count, self.files)
+        entries = [entry for entry, item_type in enumerate(self.types) if item_type == name]
+        for column in _COLUMNS:
+            values = getattr(self, column)
+            getattr(found, column).extend([values[entry] for entry in entries])
+        return found
+
+    def keep(self, entries: Sequence[int]) -> None:
+        """Only these upserts, in their order."""
+        for column in _COLUMNS:
+            values = getattr(self, column)
+            values[:] = [values[entry] for entry in entries]
+
+
+_COLUMNS = tuple(name for name in Lines.__slots__ if name not in ("event", "count", "files", "others"))
+
+
+class Phases:
+    """What a load is busy with. `show` begins a bar."""
+
+    def __init__(self, show: Callable[[str], Progress] = lambda what: lambda done, total: None) -> None:
+        self._show, self._bars = show, dict[str, Progress]()
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Adds up under `name`. Phases do not nest."""
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def advance(self, name: str, done: int, total: int) -> None:
+        if name not in self._bars:
+            self._bars[name] = self._show(name)
+        self._bars[name](done, total)

@@ -1,0 +1,151 @@
+"""Sorted runs on disk: more lines of items than memory holds, brought into the order of their ids.
+
+Two files side by side. Ids are merged first, and with them what each line's number is; then the records come in the
+order that the ids were found in, without being compared again. Lines of one item stay in the order of their files.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+_BLOCK = 1_024  # lines read at once from one run
+_PART = 65_536  # lines that come out of a merge together, about
+
+
+class Entries(NamedTuple):
+    """Lines by id. A number below 0 stands where `said` holds the line itself: those lines have no record."""
+
+    ids: list[bytes]
+    numbers: list[int]
+    said: list[bytes | None]
+
+    def take(self, order: Sequence[int]) -> Entries:
+        ids, numbers, said = self
+        return Entries([ids[i] for i in order], [numbers[i] for i in order], [said[i] for i in order])
+
+    def part(self, start: int, end: int) -> Entries:
+        return Entries(self.ids[start:end], self.numbers[start:end], self.said[start:end])
+
+    def extend(self, more: Entries) -> None:
+        self.ids.extend(more.ids)
+        self.numbers.extend(more.numbers)
+        self.said.extend(more.said)
+
+    def sorted(self) -> Entries:
+        """By id, those of one id as they were."""
+        return self.take(sorted(range(len(self.ids)), key=self.ids.__getitem__))
+
+
+class _Run:
+    """Blocks in file order: where they lie, and the first id of each."""
+
+    def __init__(self) -> None:
+        self.id_blocks: list[tuple[int, int]] = []
+        self.record_blocks: list[tuple[int, int]] = []
+        self.first_ids: list[bytes] = []
+
+
+_encode = msgspec.msgpack.encode
+_decode_entries = msgspec.msgpack.Decoder(tuple[list[bytes], list[int], list[bytes | None]]).decode
+_decode_records = msgspec.msgpack.Decoder(list[bytes]).decode
+
+
+class Runs:
+    """Of one item type. Numbers ascend from run to run, from 0 on."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._ids = (folder / f"{name}.ids").open("w+b")
+        self._records = (folder / f"{name}.records").open("w+b")
+        self._runs: list[_Run] = []
+        self._first_numbers: list[int] = []
+
+    def add(self, first_number: int, entries: Entries, records: Sequence[bytes]) -> None:
+        """Some lines in the order of their files; `records` of those that have a number, which begin at the given."""
+        run = _Run()
+        entries = entries.sorted()
+        for start in range(0, len(entries.ids), _BLOCK):
+            block = entries.part(start, start + _BLOCK)
+            run.first_ids.append(block.ids[0])
+            run.id_blocks.append(_append(self._ids, block))
+        numbers = [number - first_number for number in entries.numbers if number >= 0]
+        for start in range(0, len(numbers), _BLOCK):
+            run.record_blocks.append(_append(self._records, [records[i] for i in numbers[start : start + _BLOCK]]))
+        self._runs.append(run)
+        self._first_numbers.append(first_number)
+
+    def merged(self) -> Iterator[Entries]:
+        """All lines by id, in parts; the lines of one item are in one part."""
+        self._ids.flush()
+        firsts = sorted(chain.from_iterable(run.first_ids for run in self._runs))
+        bounds = sorted(set(firsts[_PART // _BLOCK :: _PART // _BLOCK]))
+        waiting = [Entries([], [], []) for _ in self._runs]
+        next_block = [0] * len(self._runs)
+        for bound in [*bounds, None]:
+            part = Entries([], [], [])
+            for at, run in enumerate(self._runs):
+                end = len(run.id_blocks) if bound is None else bisect_left(run.first_ids, bound)
+                for block in run.id_blocks[next_block[at] : end]:
+                    waiting[at].extend(Entries(*_decode_entries(_read(self._ids, block))))
+                next_block[at] = max(next_block[at], end)
+                waiting[at] = _hand_over(waiting[at], bound, part)
+            if part.ids:
+                yield part.sorted()
+
+    def records(self, parts: Iterator[NDArray[np.int32]]) -> Iterator[list[bytes]]:
+        """The records of numbers that come in the order of `merged`, all of them."""
+        self._records.flush()
+        sources = [self._records_of(run) for run in self._runs]
+        firsts = np.array(self._first_numbers)
+        buffers: list[list[bytes]] = [[] for _ in self._runs]
+        for numbers in parts:
+            runs = firsts.searchsorted(numbers, "right") - 1
+            order = np.argsort(runs, kind="stable")
+            counts = np.bincount(runs, minlength=len(self._runs)).tolist()
+            found: list[bytes] = []
+            for at, count in enumerate(counts):
+                buffer = buffers[at]
+                while len(buffer) < count:
+                    buffer += next(sources[at])
+                found += buffer[:count]
+                del buffer[:count]
+            places = np.empty(len(order), np.intp)
+            places[order] = np.arange(len(order))
+            yield [found[place] for place in places.tolist()]
+
+    def _records_of(self, run: _Run) -> Iterator[list[bytes]]:
+        for block in run.record_blocks:
+            yield _decode_records(_read(self._records, block))
+
+    def close(self) -> None:
+        self._ids.close()
+        self._records.close()
+
+
+def _append(file: BinaryIO, value: object) -> tuple[int, int]:
+    """Where it lies."""
+    data = _encode(value)
+    start = file.tell()
+    file.write(data)
+    return start, len(data)
+
+
+def _read(file: BinaryIO, block: tuple[int, int]) -> bytes:
+    file.seek(block[0])
+    return file.read(block[1])
+
+
+def _hand_over(waiting: Entries, bound: bytes | None, part: Entries) -> Entries:
+    """What lies below the bound goes to `part`; the rest waits."""
+    end = len(waiting.ids) if bound is None else bisect_left(waiting.ids, bound)
+    if not end:
+        return waiting
+    part.extend(waiting.part(0, end))
+    return waiting.part(end, len(waiting.ids))
