@@ -107,11 +107,11 @@ class IngestLoop:
 
     def _turn(self, storage: StorageOutage) -> None:
         self._watch()
-        full = self._publisher is not None and self._publisher.waiting() >= self._max_outbox
-        unsettled = self._publisher is not None and self._publisher.under_way() > 0
+        waiting = self._publisher.waiting() if self._publisher else 0
+        full = waiting >= self._max_outbox
         records = []
         if not full:
-            records = self._source.poll(self._max_batch, UNSETTLED_POLL_S if unsettled else IDLE_POLL_S)
+            records = self._source.poll(self._max_batch, UNSETTLED_POLL_S if waiting else IDLE_POLL_S)
         for batch in _cut(records, self._max_batch_bytes):
             storage.waited_out(partial(self._apply, batch))
         if not full and len(records) < self._max_batch:

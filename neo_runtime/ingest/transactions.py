@@ -6,6 +6,7 @@ successor's, and followers that ignore it would have neither. The broker itself 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -27,6 +28,8 @@ TRANSACTION_OPTIONS: dict[str, Any] = {
     "max_block_ms": 10_000,
     "transaction_timeout_ms": 30_000,
 }
+# From one commit to the next transaction: each costs some ten milliseconds of Python beside the loop, however small.
+PAUSE_S = 0.05
 FENCED = (ProducerFencedError, InvalidProducerEpochError)
 
 
@@ -44,6 +47,7 @@ class TransactionalSink:
         self._producer: Any = None
         self._open: Transaction | None = None
         self._last: Transaction | None = None
+        self._committed_at = 0.0
 
     def connect(self) -> Any:
         """From here on no other producer of this id gets anything through. BrokerUnavailableError: try again."""
@@ -79,7 +83,7 @@ class TransactionalSink:
         """See RecordSink."""
         if self._open is None:
             return
-        transaction, self._open = self._open, None
+        transaction, self._open, self._committed_at = self._open, None, time.monotonic()
         try:
             transaction.result = self._producer._transaction_manager.begin_commit()  # commit_transaction would wait
         except KafkaError as error:
@@ -90,7 +94,7 @@ class TransactionalSink:
 
     def is_busy(self) -> bool:
         """See RecordSink."""
-        return self._last is not None and not self._last.wait(0)
+        return self._last is not None and not (self._last.wait(0) and time.monotonic() > self._committed_at + PAUSE_S)
 
     def give_up(self) -> None:
         """See RecordSink."""
