@@ -115,6 +115,8 @@ class Seat(ConsumerRebalanceListener):  # type: ignore[misc]
                 dial(self._bootstrap)
                 consumer = KafkaConsumer(bootstrap_servers=self._bootstrap, **self._options)
                 with closing(_Closed(consumer)):
+                    if not consumer.partitions_for_topic(self._topic):  # a broker that just started: nobody gets a seat
+                        raise BrokerUnavailableError(f"{self._bootstrap} knows no topic {self._topic!r}")
                     consumer.subscribe([self._topic], listener=self)
                     self._serve(consumer)
                     # A member with a name stays in its group unless asked to leave: stopped in order, it is.
