@@ -79,11 +79,24 @@ def load(folder: Path, *, inline: bool) -> dict[str, object]:
         totals = load_files(catalog, [str(folder / "items.jsonl")], phases, embeddings=given)
     wall = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"totals": totals, "seconds": phases.seconds, "wall": wall, "peak_mb": peak // 1024, "start_mb": before // 1024}
+    return {
+        "totals": totals,
+        "seconds": phases.seconds,
+        "wall": wall,
+        "peak_mb": peak // 1024,
+        "start_mb": before // 1024,
+    }
 
 
 def load_aside(folder: Path, *, inline: bool) -> dict[str, object]:
-    arguments = [sys.executable, "-m", "benchmarks.bench_bulk", "--load", str(folder), *(["--inline"] if inline else [])]
+    arguments = [
+        sys.executable,
+        "-m",
+        "benchmarks.bench_bulk",
+        "--load",
+        str(folder),
+        *(["--inline"] if inline else []),
+    ]
     return json.loads(subprocess.run(arguments, check=True, stdout=subprocess.PIPE).stdout)  # type: ignore[no-any-return]
 
 
@@ -97,7 +110,10 @@ def rows_of(folder: Path, items: int, found: dict, *, inline: bool) -> list[list
     rows.append([about, "peak memory", f"{found['peak_mb']:,} MB ({found['start_mb']} before)", ""])
     info = inspect(folder / "catalog")
     sizes = {table.table: table.bytes for table in info.tables if table.entries} | info.segments
-    rows += [[about, f"on disk: {name}", f"{size / 1e6:,.1f} MB", f"{size / items:.0f} B an item"] for name, size in sizes.items()]
+    rows += [
+        [about, f"on disk: {name}", f"{size / 1e6:,.1f} MB", f"{size / items:.0f} B an item"]
+        for name, size in sizes.items()
+    ]
     reader, _ = open_reader(folder / "catalog")
     records = reader.state().stats["item"]
     moved = records.items - len(np.unique(paths_of(reader)))
@@ -133,7 +149,10 @@ def main() -> None:
             generate(folder, items, args.dimension, inline=args.inline)
             print("generated", flush=True)
             rows += rows_of(folder, items, load_aside(folder, inline=args.inline), inline=args.inline)
-    note = f"{args.levels} levels of {args.codes} codes, {args.dimension} dimensions, nearest-free; three attributes an item."
+    note = (
+        f"{args.levels} levels of {args.codes} codes, {args.dimension} dimensions, nearest-free; "
+        "three attributes an item."
+    )
     report("bulk", ["items", "phase", "seconds", "items a second"], rows, note)
 
 

@@ -31,6 +31,10 @@ class Settings(BaseSettings):
         False, description="Sync LMDB's meta page on every commit: slower, survives a power cut whole"
     )
 
+    map_size_gb: float = Field(
+        64.0, gt=0, description="Address space that the catalog's writer begins with; it grows by itself"
+    )
+
     address: str = Field(DEFAULT_ADDRESS, description="Address that clients call")
     listen: str = Field(
         DEFAULT_ADDRESS, description="Address that the generation worker listens on; port 0: a free one"

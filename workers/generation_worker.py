@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 import structlog
 import torch
-from prometheus_client import start_http_server
+from prometheus_client import REGISTRY, start_http_server
 
+from neo_runtime.catalog.usage import Usage, UsageCollector
 from neo_runtime.config import Settings
 from neo_runtime.engine.api import EngineLimits
 from neo_runtime.engine.local import LocalEngine
@@ -20,6 +21,7 @@ from neo_runtime.engine.span import Normalization
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.serving.server import serve
 from neo_runtime.snapshot.follow import AliasFollower
+from neo_runtime.snapshot.served import ServedCatalog
 from neo_runtime.snapshot.snapshots import Snapshots
 from neo_runtime.trie.predicate_json import declared
 
@@ -43,6 +45,7 @@ def run(settings: Settings, ready: Callable[[str], None] = lambda address: None)
     decoder = Decoder(model, served, limits, Normalization(settings.normalization))
     engine = LocalEngine(decoder, max_running=settings.max_running, max_queued=settings.max_queued)
     if settings.metrics_port:
+        REGISTRY.register(UsageCollector(lambda: _usage(served)))
         start_http_server(settings.metrics_port)
 
     def announce(address: str) -> None:
@@ -57,13 +60,19 @@ def run(settings: Settings, ready: Callable[[str], None] = lambda address: None)
         asyncio.run(
             serve(
                 engine, model, served, follower, filters=filters, listen=settings.listen,
-                max_seconds=settings.max_seconds, drain_seconds=settings.drain_seconds, stop=_stop_signal, ready=announce,
+                max_seconds=settings.max_seconds, drain_seconds=settings.drain_seconds, stop=_stop_signal,
+                ready=announce,
             )
         )  # fmt: skip
     finally:
         follower.stop()
         engine.stop()
         served.close()
+
+
+def _usage(served: ServedCatalog) -> Usage:
+    with served.hold() as source:
+        return source.reader.store.usage()
 
 
 async def _stop_signal() -> None:

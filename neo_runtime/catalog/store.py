@@ -41,7 +41,7 @@ SLOW_READ_S = 1.0
 _OWN_TABLE, _INODE = b"writer", b"inode"
 _LOOKS = 20
 
-__all__ = ["MapGrownError", "Store", "audit", "forget_writer", "no_writer"]
+__all__ = ["MapGrownError", "Store", "accept_copy", "audit", "no_writer"]
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -283,7 +283,7 @@ class Store:
         try:
             with self._reading():  # takes over the map's size, and keeps it while LMDB copies
                 self._env.copy(str(folder), compact=False)
-            forget_writer(folder)
+            accept_copy(folder)
         except lmdb.Error as error:
             raise CatalogError(f"catalog {self.path} cannot be copied to {folder} ({error})") from error
 
@@ -303,12 +303,15 @@ class Store:
             self._is_marked = False
 
 
-def forget_writer(folder: Path) -> None:
-    """Take a writer's note out of a file that nobody has open, and that is known to be whole."""
+def accept_copy(folder: Path) -> None:
+    """Take the note of another file's writer out of one that is known to be whole, and that nobody can have open."""
     env = lmdb.open(str(folder), max_dbs=1, map_size=0, lib_version=0, lock=False)
+    inode = (folder / "data.mdb").stat().st_ino.to_bytes(8)
     try:
         with suppress(lmdb.NotFoundError), env.begin(write=True) as txn:
-            txn.delete(_INODE, db=env.open_db(_OWN_TABLE, txn=txn, create=False))
+            table = env.open_db(_OWN_TABLE, txn=txn, create=False)
+            if txn.get(_INODE, inode, db=table) != inode:
+                txn.delete(_INODE, db=table)
     finally:
         env.close()
 

@@ -127,9 +127,9 @@ class Transaction:
     def remove_item(self, key: ItemKey) -> None:
         self._delete("items", item_key(key))
 
-    def items(self, item_type: str) -> Iterator[tuple[str, ItemRecord]]:
-        """Every record of a type, deleted ones included, by id."""
-        for item_id, value in self._of_type("items", item_type):
+    def items(self, item_type: str, after: str = "") -> Iterator[tuple[str, ItemRecord]]:
+        """Every record of a type, deleted ones included, by id; those of ids beyond `after`."""
+        for item_id, value in self._of_type("items", item_type, after):
             yield item_id, msgspec.msgpack.decode(value, type=ItemRecord)
 
     def placements(self, item_type: str, after: str = "") -> Iterator[tuple[str, Placement]]:

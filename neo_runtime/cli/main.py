@@ -8,9 +8,10 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from neo_runtime.cli import ask, catalog, demo, kafka, serve, sids, snapshot
+from neo_runtime.cli import ask, catalog, demo, kafka, serve, sids, snapshot, storage
 from neo_runtime.cli.show import errors
 from neo_runtime.errors import NeoError
+from neo_runtime.observability.logging import configure_logging
 
 app = typer.Typer(
     help="NEO Runtime: one language model that answers in text and in items of a live catalog.\n\n"
@@ -24,6 +25,8 @@ app.command()(serve.serve)
 app.command()(ask.rank)
 app.command()(ask.generate)
 app.command()(ask.status)
+catalog.app.command()(storage.info)
+catalog.app.command()(storage.verify)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(catalog.items, name="items")
 app.add_typer(sids.app, name="sids")
@@ -33,6 +36,7 @@ app.add_typer(kafka.app, name="kafka")
 
 def main() -> None:
     """Errors that a person can mend are one line and exit code 1; anything else is a bug and shows its traceback."""
+    configure_logging("warning")  # workers say more; whoever it is, standard output is for answers alone
     try:
         app()
     except NeoError as error:

@@ -14,6 +14,7 @@ from neo_runtime.embed.load import EMBEDDER_FOLDER
 from neo_runtime.errors import StartupError
 from neo_runtime.sid.assign import CollisionPolicy
 from neo_runtime.sid.codebook import load_codebooks
+from neo_runtime.trie.predicate_json import declared
 
 _log = structlog.get_logger(__name__)
 
@@ -22,9 +23,13 @@ def open_or_create(settings: Settings, *, source: Path | None = None, policy: st
     """The catalog for writing. A new one takes codebooks and fitted embedder from `source`: a model's folder, or what
     `neo sids fit` wrote; without one, from the settings' model or the demo model.
     """
-    folder = settings.catalog
+    folder, named = settings.catalog, tuple(declared(settings.filters).values())
+    map_size = int(settings.map_size_gb * 2**30)
     if Catalog.exists(folder):
-        return Catalog.open(folder, embedder=embedder_of(folder, settings.embedder), durable=settings.durable)
+        embedder = embedder_of(folder, settings.embedder)
+        return Catalog.open(
+            folder, embedder=embedder, durable=settings.durable, named=named, map_size=map_size
+        )  # fmt: skip
     source = source or settings.model
     try:
         chosen = CollisionPolicy(policy)
@@ -35,7 +40,9 @@ def open_or_create(settings: Settings, *, source: Path | None = None, policy: st
     if (source / EMBEDDER_FOLDER).is_dir():
         shutil.copytree(source / EMBEDDER_FOLDER, folder / EMBEDDER_FOLDER, dirs_exist_ok=True)
     codebooks = load_codebooks(source / "codebooks")
-    return Catalog.create(folder, codebooks, embedder=embedder, policy=chosen, durable=settings.durable)
+    return Catalog.create(
+        folder, codebooks, embedder=embedder, policy=chosen, durable=settings.durable, named=named, map_size=map_size
+    )
 
 
 def embedder_of(folder: Path, spec: str) -> Embedder | None:

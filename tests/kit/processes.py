@@ -32,12 +32,13 @@ def neo(
 
 
 def start(
-    *arguments: str, log: Path, env: Mapping[str, str] | None = None, cwd: Path = ROOT
-) -> subprocess.Popen[bytes]:
-    """A long-running command; what it prints goes to `log`."""
+    *arguments: str, log: Path, env: Mapping[str, str] | None = None, cwd: Path = ROOT,
+    module: str = "neo_runtime.cli.main",
+) -> subprocess.Popen[bytes]:  # fmt: skip
+    """A long-running command; what it prints goes to `log`. `module`: what runs in place of the command line."""
     with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "neo_runtime.cli.main", *arguments], cwd=cwd, env={**os.environ, **(env or {})},
+            [sys.executable, "-m", module, *arguments], cwd=cwd, env={**os.environ, **(env or {})},
             stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 

@@ -46,10 +46,11 @@ class CatalogWorker:
         self.env["NEO_KEEP_DELETED_SECONDS"] = "1e9"  # the changes of tests are of 2025
         self.env |= {f"NEO_{name.upper()}": value for name, value in settings.items()}
         self.process: subprocess.Popen[bytes] | None = None
+        self.module = "neo_runtime.cli.main"
 
     def start(self, *, wait: bool = True) -> None:
         ready = len(self.logged("ready"))
-        self.process = processes.start("catalog", "run", log=self._log_file, env=self.env)
+        self.process = processes.start("catalog", "run", log=self._log_file, env=self.env, module=self.module)
         if wait:
             self.wait(lambda: len(self.logged("ready")) > ready, "a ready worker")
 
