@@ -58,6 +58,10 @@ class Settings(BaseSettings):
 
     kafka_bootstrap: str = Field("", description="Kafka brokers, host:port, comma-separated")
     items_topic: str = Field("neo.catalog.items", description="Topic that item events are read from")
+    embedded_topic: str = Field(
+        "neo.catalog.items.embedded", description="Topic that the embedding stage writes item events with embeddings to"
+    )
+    max_embedding_batch: int = Field(256, ge=1, description="Records that the embedding stage embeds at once at most")
     availability_topic: str = Field(
         "neo.catalog.availability", description="Topic that says when and where items may be shown"
     )

@@ -87,6 +87,7 @@ def run(
         str | None,
         typer.Option(help="With Kafka: assigner (one at a time, further ones stand by) or replica.", envvar="NEO_ROLE"),
     ] = None,
+    embedded: Annotated[bool, typer.Option("--embedded", help="Read what `neo embed run` writes.")] = False,
 ) -> None:
     """Keep a catalog up to date: from Kafka, or without a broker from what `neo items publish` appends.
 
@@ -96,6 +97,8 @@ def run(
     from workers import catalog_worker
 
     settings = override(catalog=catalog, model=model, embedder=embedder, kafka_bootstrap=kafka, role=role)
+    if embedded:
+        settings = settings.model_copy(update={"items_topic": settings.embedded_topic})
     configure_logging(settings.log_level)
     catalog_worker.run(settings)
 

@@ -8,7 +8,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from neo_runtime.cli import ask, catalog, demo, kafka, serve, sids, snapshot, storage
+from neo_runtime.cli import ask, catalog, demo, embed, kafka, serve, sids, snapshot, storage
 from neo_runtime.cli.show import errors
 from neo_runtime.errors import NeoError
 from neo_runtime.observability.logging import configure_logging
@@ -31,6 +31,7 @@ app.add_typer(catalog.app, name="catalog")
 app.add_typer(catalog.items, name="items")
 app.add_typer(sids.app, name="sids")
 app.add_typer(snapshot.app, name="snapshot")
+app.add_typer(embed.app, name="embed")
 app.add_typer(kafka.app, name="kafka")
 
 

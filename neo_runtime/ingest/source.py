@@ -173,7 +173,7 @@ class KafkaSource:
             self._drop()
             self._connect()  # says which offset is out of which range
             return []
-        records = [_raw(record) for batch in fetched.values() for record in batch]
+        records = [raw_record(record) for batch in fetched.values() for record in batch]
         for record in records:
             self._next[record.position[:2]] = record.position.offset + 1
         return records
@@ -239,7 +239,7 @@ def _misfit(partition: tuple[str, int], stored: int, found: str) -> StartupError
     )
 
 
-def _raw(record: Any) -> RawRecord:
+def raw_record(record: Any) -> RawRecord:
     timestamp_us = max(0, record.timestamp or 0) * 1000
     position = Position(record.topic, record.partition, record.offset)
     return RawRecord(position, record.key, record.value, tuple(record.headers), timestamp_us)

@@ -21,6 +21,7 @@ DEAD_LETTERS = {"cleanup.policy": "delete", "retention.ms": str(14 * DAY_MS)}
 SEAT_SUFFIX = ".seat"
 """A topic with nothing in it, whose only partition one assigner at a time has."""
 SEAT = {"cleanup.policy": "compact"}
+TWIN_MESSAGE_BYTES = 2 << 20  # an event that just fits its topic is longer with its embedding
 MISSING, NO_ERROR, ALREADY_EXISTS = 3, 0, 36
 
 _log = structlog.get_logger(__name__)
@@ -53,6 +54,30 @@ def ensure_topics(bootstrap: str, topics: Topics, *, partitions: int = 8) -> lis
         _warn_of_deletion(admin, sorted(found & set(topics)))
         missing = {name: options for name, options in wanted.items() if name not in found}
         return _create(admin, missing) if missing else []
+
+
+def ensure_twin(bootstrap: str, source: str, target: str, *, partitions: int = 8) -> None:
+    """`target` with as many partitions as `source`, both made where missing: a key's records stay in one order.
+
+    BrokerUnavailableError where nobody answers, StartupError where a topic cannot be made or has other partitions.
+    """
+    dial(bootstrap)
+    with kafka_errors(f"topics at {bootstrap}"), closing(_admin(bootstrap)) as admin:
+        found = {
+            topic["name"]: len(topic["partitions"])
+            for topic in admin.describe_topics([source, target])
+            if topic["error_code"] != MISSING
+        }
+        wanted = found.get(source, partitions)
+        roomy = {**COMPACTED, "max.message.bytes": str(TWIN_MESSAGE_BYTES)}
+        configs = {source: COMPACTED, target: roomy}
+        missing = {name: {"num_partitions": wanted, "configs": configs[name]} for name in configs.keys() - found.keys()}
+        if missing:
+            _create(admin, missing)
+    if found.get(target, wanted) != wanted:
+        raise StartupError(
+            f"topic {target!r} has {found[target]} partitions and {source!r} {wanted}; give both the same number"
+        )
 
 
 def _admin(bootstrap: str) -> Any:

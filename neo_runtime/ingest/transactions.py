@@ -59,7 +59,7 @@ class TransactionalSink:
                     producer = KafkaProducer(
                         bootstrap_servers=self._bootstrap, transactional_id=self._id, **TRANSACTION_OPTIONS
                     )
-                    undo.callback(_end, producer)
+                    undo.callback(end_producer, producer)
                     producer.init_transactions()
                 self._after()
                 undo.pop_all()
@@ -101,7 +101,7 @@ class TransactionalSink:
         producer, self._producer = self._producer, None
         open_ones, self._open, self._last = (self._open, self._last), None, None
         if producer is not None:
-            _end(producer)
+            end_producer(producer)
         for transaction in open_ones:
             if transaction is not None and not transaction.wait(0):
                 transaction.failure = KafkaError("given up")
@@ -158,7 +158,7 @@ class TransactionDelivery:
         return self._sent.position()
 
 
-def _end(producer: Any) -> None:
+def end_producer(producer: Any) -> None:
     """At once: closing in peace would wait for a broker that may be gone."""
     producer._sender.force_close()
     producer._sender.join(CLOSE_TIMEOUT_S)

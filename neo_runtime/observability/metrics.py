@@ -25,6 +25,12 @@ BATCH_SECONDS = Histogram(
     "neo_ingest_batch_seconds", "From decoding a batch to its commit.",
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1, 3),
 )  # fmt: skip
+EMBEDDED_EVENTS = Counter("neo_embedded_events", "Item events of the embedding stage.", ["outcome"])
+EMBEDDING_BATCH = Histogram(
+    "neo_embedding_batch_records",
+    "Records embedded and passed on in one transaction.",
+    buckets=(1, 3, 10, 30, 100, 300),
+)
 DEAD_LETTERS = Gauge("neo_dead_letters", "Records refused since the catalog was made.", ["reason"])
 OUTBOX_RECORDS = Gauge("neo_outbox_records", "Records that wait until Kafka has them.")
 RECORDS_PUBLISHED = Gauge("neo_outbox_published_records", "Records that Kafka has got since this worker started.")

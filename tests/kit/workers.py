@@ -48,9 +48,9 @@ class CatalogWorker:
         self.process: subprocess.Popen[bytes] | None = None
         self.module = "neo_runtime.cli.main"
 
-    def start(self, *, wait: bool = True) -> None:
+    def start(self, *options: str, wait: bool = True) -> None:
         ready = len(self.logged("ready"))
-        self.process = processes.start("catalog", "run", log=self._log_file, env=self.env, module=self.module)
+        self.process = processes.start("catalog", "run", *options, log=self._log_file, env=self.env, module=self.module)
         if wait:
             self.wait(lambda: len(self.logged("ready")) > ready, "a ready worker")
 

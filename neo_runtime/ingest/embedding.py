@@ -1,0 +1,162 @@
+"""The embedding stage: item events without an embedding get one, before the assigner reads them.
+
+Text embedding is the slow part of an upsert, and needs nobody's decision: members of a consumer group share the
+partitions of the items topic, as many processes as there are partitions at most. Each takes what is there, up to a
+batch, embeds it in one go, and writes it to the same partition of another topic, in one Kafka transaction with the
+group's offsets: nothing is lost or told twice, whoever is killed when, and a member that lost its partitions meanwhile
+is refused by the broker. One batch is under way at a time, so memory is bounded and a slow embedder slows the reading.
+
+What needs no embedding goes through untouched, also what nobody can read: the assigner says why it is refused.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import structlog
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata, TopicPartition
+from tenacity import RetryError
+
+from neo_runtime.catalog.encode import event_text
+from neo_runtime.catalog.item import RawRecord, Upsert, validate_upsert
+from neo_runtime.embed.base import Embedder
+from neo_runtime.errors import EventError
+from neo_runtime.ingest.broker import BrokerUnavailableError, Outage, close_quietly, dial
+from neo_runtime.ingest.event import CONTENT_TYPE, PROTOBUF, decode, encode
+from neo_runtime.ingest.source import CONSUMER_OPTIONS, raw_record
+from neo_runtime.ingest.transactions import TRANSACTION_OPTIONS, end_producer
+from neo_runtime.observability import metrics
+
+GROUP_PREFIX = "neo-embedder."
+ORIGIN = "neo.origin"
+POLL_MS = 200
+ANSWER_TIMEOUT_MS = 30_000
+
+_log = structlog.get_logger(__name__)
+
+
+class EmbeddingStage:
+    """One member. `embedder` is the one that the codebooks were fitted with."""
+
+    def __init__(
+        self, bootstrap: str, source: str, target: str, embedder: Embedder, *, max_batch: int = 256,
+        session_timeout_s: float = 10.0,
+    ) -> None:  # fmt: skip
+        self._bootstrap, self._source, self._target, self._embedder = bootstrap, source, target, embedder
+        self._options = {
+            **CONSUMER_OPTIONS, "group_id": GROUP_PREFIX + target, "auto_offset_reset": "earliest",
+            "partition_assignment_strategy": [StickyPartitionAssignor], "max_poll_records": max_batch,
+            "max_poll_interval_ms": 300_000, "session_timeout_ms": int(session_timeout_s * 1e3),
+            "heartbeat_interval_ms": int(session_timeout_s * 250),
+        }  # fmt: skip
+        self._consumer: Any = None
+        self._producer: Any = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop`; the batch in hand is finished. Outages are waited out."""
+        outage = Outage(stop)
+        try:
+            while not stop.is_set():
+                outage.retrying()(self._turn)
+                outage.over()
+        except RetryError:
+            _log.warning("stopped while the broker is away")
+        finally:
+            self._drop()
+
+    def _turn(self) -> None:
+        try:
+            if self._consumer is None:
+                self._connect()
+            fetched = self._consumer.poll(timeout_ms=POLL_MS)
+            records = [raw_record(record) for batch in fetched.values() for record in batch]
+            if records:
+                self._forward(records)
+        except KafkaError as error:  # also where the group has given our partitions to somebody else: begin again
+            self._drop()
+            raise BrokerUnavailableError(f"embedding {self._source}: {error!r}") from error
+        except BaseException:
+            self._drop()
+            raise
+
+    def _connect(self) -> None:
+        dial(self._bootstrap)
+        self._producer = KafkaProducer(
+            bootstrap_servers=self._bootstrap, transactional_id=f"{GROUP_PREFIX}{uuid.uuid4().hex}",
+            **TRANSACTION_OPTIONS,
+        )  # fmt: skip
+        self._producer.init_transactions()
+        self._consumer = KafkaConsumer(bootstrap_servers=self._bootstrap, **self._options)
+        self._consumer.subscribe([self._source])
+
+    def _forward(self, records: list[RawRecord]) -> None:
+        """The batch and the offsets after it, whole or not at all."""
+        group = self._consumer.group_metadata()
+        ready = self._embedded(records)
+        self._producer.begin_transaction()
+        for record, (key, value, headers) in zip(records, ready, strict=True):
+            position = record.position
+            origin = (ORIGIN, f"{position.topic}[{position.partition}]@{position.offset}".encode())
+            self._producer.send(
+                self._target, key=key, value=value, headers=[*headers, origin], partition=position.partition,
+                timestamp_ms=record.timestamp_us // 1_000,
+            )  # fmt: skip
+        ends = {
+            TopicPartition(*record.position[:2]): OffsetAndMetadata(record.position.offset + 1, "", -1)
+            for record in records
+        }
+        transactions = self._producer._transaction_manager  # its public calls wait without a limit
+        _settled(transactions.send_offsets_to_transaction(ends, group), self._producer)
+        _settled(transactions.begin_commit(), self._producer)
+        metrics.EMBEDDING_BATCH.observe(len(records))
+
+    def _embedded(self, records: list[RawRecord]) -> list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]:
+        """Key, value and headers of every record, those that lack an embedding with one."""
+        wanting = {place: event for place, record in enumerate(records) if (event := _wanting(record)) is not None}
+        vectors = self._embedder.embed([event_text(event) for event in wanting.values()]) if wanting else ()
+        ready = [
+            (record.key, record.value, [(name, value or b"") for name, value in record.headers]) for record in records
+        ]
+        for (place, event), vector in zip(wanting.items(), vectors, strict=True):
+            said = encode(replace(event, embedding=vector, embedding_model=self._embedder.name), PROTOBUF)
+            kept = [header for header in ready[place][2] if header[0].lower() != CONTENT_TYPE]
+            ready[place] = (said.key, said.value, [*kept, *said.headers])
+        metrics.EMBEDDED_EVENTS.labels("embedded").inc(len(wanting))
+        metrics.EMBEDDED_EVENTS.labels("passed on").inc(len(records) - len(wanting))
+        return ready
+
+    def _drop(self) -> None:
+        """A transaction that was not committed leaves nothing."""
+        consumer, self._consumer = self._consumer, None
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            end_producer(producer)
+        if consumer is not None:
+            close_quietly(consumer, autocommit=False, timeout_ms=1_000)
+
+
+def _wanting(record: RawRecord) -> Upsert | None:
+    """The event, if it is one to embed. What the assigner will refuse anyhow is not."""
+    event = decode(record)
+    if not isinstance(event, Upsert) or event.embedding is not None:
+        return None
+    with suppress(EventError):
+        validate_upsert(event)
+        return event
+    return None
+
+
+def _settled(result: Any, producer: Any) -> None:
+    producer._sender.wakeup()
+    result.wait(timeout_ms=ANSWER_TIMEOUT_MS)
+    if not result.is_done:
+        raise BrokerUnavailableError("a transaction got no answer")
+    if result.exception is not None:
+        raise result.exception
