@@ -1,5 +1,5 @@
-"""The trie without a model beside a dict trie, which users of `prefix_allowed_tokens_fn` write: nested dicts, one Python
-look-up per beam and step, and a dense mask. `bench_static` runs the best published index beside us.
+"""The trie without a model beside a dict trie, which users of `prefix_allowed_tokens_fn` write: nested dicts, one
+Python look-up per beam and step, and a dense mask. `bench_static` runs the best published index beside us.
 
     python -m benchmarks.bench_trie [--sizes 100000,1000000] [--repeats 15]
 """
