@@ -103,34 +103,6 @@ def run(
     catalog_worker.run(settings)
 
 
-@app.command("dead-letters")
-def dead_letters(
-    catalog: CatalogFolder = None,
-    limit: Annotated[int, typer.Option(help="Newest ones shown.")] = 20,
-    json: AsJson = False,
-) -> None:
-    """Events that were refused: where they came from and why."""
-    from neo_runtime.catalog.catalog import open_reader
-
-    reader, _ = open_reader(override(catalog=catalog).catalog)
-    with reader.store.read() as txn:
-        letters, total = list(txn.dead_letters())[-limit:], txn.state().dead_letters
-    reader.store.close()
-    rows = [
-        (f"{x.topic}[{x.partition}]@{x.offset}", x.reason, x.message, _short(x.key), _short(x.value))
-        for _, x in letters
-    ]
-    columns = ("origin", "reason", "message", "key", "value")
-    if json:
-        show.as_json({"total": total, "dead_letters": [dict(zip(columns, row, strict=True)) for row in rows]})
-    else:
-        show.table(f"{len(rows)} of {total} dead letters", columns, rows)
-
-
-def _short(value: bytes | None) -> str:
-    return "" if value is None else value[:120].decode(errors="replace")
-
-
 @items.command()
 def publish(
     files: Annotated[list[str], typer.Argument(help="Item files (JSON lines; - is standard input).")],

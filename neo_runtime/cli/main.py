@@ -8,7 +8,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from neo_runtime.cli import ask, catalog, demo, embed, kafka, serve, sids, snapshot, storage
+from neo_runtime.cli import ask, catalog, demo, embed, kafka, letters, serve, sids, snapshot, storage
 from neo_runtime.cli.show import errors
 from neo_runtime.errors import NeoError
 from neo_runtime.observability.logging import configure_logging
@@ -27,6 +27,7 @@ app.command()(ask.generate)
 app.command()(ask.status)
 catalog.app.command()(storage.info)
 catalog.app.command()(storage.verify)
+catalog.app.add_typer(letters.app, name="dead-letters")
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(catalog.items, name="items")
 app.add_typer(sids.app, name="sids")

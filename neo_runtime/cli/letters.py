@@ -1,0 +1,151 @@
+"""`neo catalog dead-letters`: events that were refused: list them, explain one, put them back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neo_runtime.catalog.records import DeadLetter
+from neo_runtime.cli import show
+from neo_runtime.cli.ask import AsJson
+from neo_runtime.cli.serve import override
+
+app = typer.Typer(help="Events that were refused: list them, explain one, put them back.", invoke_without_command=True)
+
+CatalogFolder = Annotated[Path | None, typer.Option("--catalog", help="Folder of the catalog.", envvar="NEO_CATALOG")]
+Reason = Annotated[str, typer.Option(help="Only those of this reason.")]
+Bootstrap = Annotated[
+    str | None, typer.Option("--kafka", help="Kafka brokers, host:port.", envvar="NEO_KAFKA_BOOTSTRAP")
+]
+
+
+@app.callback()
+def dead_letters(
+    context: typer.Context,
+    catalog: CatalogFolder = None,
+    reason: Reason = "",
+    since: Annotated[str, typer.Option(help="Only those refused since, as 2026-05-01 or with a time (UTC).")] = "",
+    limit: Annotated[int, typer.Option(help="Newest ones shown.")] = 20,
+    json: AsJson = False,
+) -> None:
+    """Events that were refused: where they came from and why.
+
+    neo catalog dead-letters --reason UNKNOWN_TYPE
+    """
+    if context.invoked_subcommand:
+        return
+    letters, total = _read(catalog)
+    since_us = _moment(since)
+    wanted = [
+        (number, x)
+        for number, x in letters
+        if x.time_us >= since_us and (not reason or x.reason == reason)
+    ][-limit:]  # fmt: skip
+    rows = [(number, _origin(x), x.reason, x.message, _short(x.key), _short(x.value)) for number, x in wanted]
+    columns = ("number", "origin", "reason", "message", "key", "value")
+    if json:
+        show.as_json({"total": total, "dead_letters": [dict(zip(columns, row, strict=True)) for row in rows]})
+    else:
+        show.table(f"{len(rows)} of {total} dead letters", columns, rows)
+
+
+@app.command()
+def explain(
+    number: Annotated[int, typer.Argument(help="Number of the letter, from the list.")],
+    catalog: CatalogFolder = None,
+    json: AsJson = False,
+) -> None:
+    """One dead letter: what it was, which rule it broke, and what to do.
+
+    neo catalog dead-letters explain 7
+    """
+    from neo_runtime.ingest import replay
+
+    letters, _ = _read(catalog)
+    (letter,) = replay.chosen(letters, [number], "", all_of_them=False)
+    about = {
+        "number": number,
+        "origin": _origin(letter),
+        "refused": datetime.fromtimestamp(letter.time_us / 1e6, UTC).isoformat(timespec="seconds"),
+        "key": _short(letter.key),
+        "headers": {name: _short(value) for name, value in letter.headers},
+        "value": replay.shown(letter),
+        "reason": letter.reason,
+        "message": letter.message,
+        "advice": replay.advice(letter.reason),
+    }
+    if json:
+        show.as_json(about)
+        return
+    for name, content in about.items():
+        show.console.print(f"[bold]{name}[/]")
+        show.console.print(str(content), markup=False, highlight=False)
+
+
+@app.command("replay")
+def put_back(
+    numbers: Annotated[list[int] | None, typer.Argument(help="Numbers of letters, from the list.")] = None,
+    reason: Reason = "",
+    everything: Annotated[bool, typer.Option("--all", help="All that are kept.")] = False,
+    catalog: CatalogFolder = None,
+    kafka: Bootstrap = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be put back, put nothing back.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Put refused records back where they came from, once their cause is mended. What fails again is a new letter.
+
+    neo catalog dead-letters replay --reason EMBEDDING_MISSING
+    """
+    from neo_runtime.ingest import replay
+
+    settings = override(catalog=catalog, kafka_bootstrap=kafka)
+    letters, _ = _read(catalog)
+    chosen = replay.chosen(letters, numbers or [], reason, all_of_them=everything)
+    found = replay.plan(chosen, has_kafka=bool(settings.kafka_bootstrap))
+    for letter, why in found.impossible:
+        show.errors.print(f"{_origin(letter)} stays: {why}", markup=False, highlight=False)
+    targets, reasons = found.targets(), Counter(letter.reason for letter in (*found.kafka, *found.lines))
+    if not json:
+        for target, count in targets.items():
+            show.console.print(f"{count:,} to {target}")
+        show.console.print(", ".join(f"{count:,} {why}" for why, count in reasons.items()) or "nothing to put back")
+    done = 0
+    if targets and not dry_run and (yes or json or typer.confirm("Put them back?")):
+        done = replay.replay(found, settings)
+    if json:
+        show.as_json({"targets": targets, "reasons": dict(reasons), "stay": len(found.impossible), "replayed": done})
+    elif done:
+        show.console.print(f"put back {done:,}; what is refused again is a new letter")
+
+
+def _read(catalog: Path | None) -> tuple[list[tuple[int, DeadLetter]], int]:
+    from neo_runtime.catalog.catalog import open_reader
+
+    reader, _ = open_reader(override(catalog=catalog).catalog)
+    with reader.store.read() as txn:
+        letters, total = list(txn.dead_letters()), txn.state().dead_letters
+    reader.store.close()
+    return letters, total
+
+
+def _moment(text: str) -> int:
+    if not text:
+        return 0
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no time such as 2026-05-01 or 2026-05-01T12:00") from error
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6)
+
+
+def _origin(letter: DeadLetter) -> str:
+    return f"{letter.topic}[{letter.partition}]@{letter.offset}"
+
+
+def _short(value: bytes | None) -> str:
+    return "" if value is None else value[:120].decode(errors="replace")

@@ -1,0 +1,97 @@
+"""Dead letters: every reason is explained, a record is shown as far as it can be read, and goes back where it was."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from neo_runtime.catalog.catalog import Catalog
+from neo_runtime.catalog.records import DeadLetter
+from neo_runtime.errors import StartupError
+from neo_runtime.ingest import eventfile
+from neo_runtime.ingest.event import PROTOBUF, encode
+from neo_runtime.ingest.line import decode_line
+from neo_runtime.ingest.replay import ADVICE, REPLAYED, _record, advice, chosen, plan, shown
+from neo_runtime.types import Position
+from tests.kit import processes, tiny
+
+ROOT = Path(__file__).parents[2] / "neo_runtime"
+NO_LETTERS = {"OFFSET_OUT_OF_RANGE", "READERS_FULL"}  # of processes that cannot go on, not of records
+
+
+def letter(topic: str = "items", reason: str = "UNDECODABLE", **fields: object) -> DeadLetter:
+    values: dict[str, object] = {"key": b"film/a", "value": b"{", "headers": [], **fields}
+    return DeadLetter(topic, 0, 7, values["key"], values["value"], values["headers"], reason, "why", 1)  # type: ignore[arg-type]
+
+
+def test_every_reason_that_refuses_a_record_is_explained() -> None:
+    sources = [path for name in ("catalog", "ingest", "sid") for path in (ROOT / name).glob("*.py")]
+    given = {reason for path in sources for reason in re.findall(r'reason="([A-Z_]+)"', path.read_text())}
+    given |= {"UNDECODABLE", "INVALID_VALUE", "MISSING_FIELD"}  # chosen by an expression in line.py
+    assert set(ADVICE) == given - NO_LETTERS
+    assert advice("OF_ANOTHER_VERSION")
+
+
+def test_a_value_is_shown_as_far_as_it_can_be_read() -> None:
+    said = encode(replace(tiny.upsert("film/a"), embedding=None), PROTOBUF)
+    headers = [(name, value) for name, value in said.headers]
+    assert 'title: "Title of a"' in shown(letter(value=said.value, headers=headers))
+    assert shown(letter(value=b'{"a": "\xc3\xb6"}')) == '{\n  "a": "ö"\n}'
+    assert shown(letter(value=b"{ no json")) == "{ no json"
+    assert shown(letter(value=b"\xff\x00")) == "ff 00"
+    assert shown(letter(value=None)) == "null (a deletion)"
+
+
+def test_records_go_back_to_their_topic_and_lines_to_the_event_file() -> None:
+    lines = [letter("file:a.jsonl"), letter(eventfile.TOPIC)]
+    records = [letter("items"), letter("availability"), letter("items")]
+    assert plan(lines, has_kafka=False).targets() == {eventfile.NAME: 2}
+    assert plan(records, has_kafka=True).targets() == {"items": 2, "availability": 1}
+    stays = plan([*lines, letter("items", key=None)], has_kafka=True)
+    assert (stays.targets(), len(stays.impossible)) == ({}, 3)
+    assert len(plan(records, has_kafka=False).impossible) == 3
+
+
+def test_a_record_goes_back_untouched_but_for_a_count() -> None:
+    headers = [("content-type", b"application/json"), ("trace", b"1"), ("trace", None)]
+    first = _record(letter(headers=headers))
+    assert (first.topic, first.key, first.value) == ("items", b"film/a", b"{")
+    assert first.headers == [("content-type", b"application/json"), ("trace", b"1"), ("trace", b""), (REPLAYED, b"1")]
+    assert _record(letter(headers=list(first.headers))).headers[-1] == (REPLAYED, b"2")
+
+
+@pytest.mark.parametrize("said", [([], "", False), ([1], "UNDECODABLE", False), ([], "UNDECODABLE", True)])
+def test_which_letters_must_be_said_in_one_way(said: tuple[list[int], str, bool]) -> None:
+    with pytest.raises(StartupError, match="say which letters"):
+        chosen([(1, letter())], said[0], said[1], all_of_them=said[2])
+
+
+def test_a_line_that_is_put_back_is_followed_again_and_may_fail_again(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    made = Catalog.create(folder, tiny.codebooks())
+    lines = [b'{"type": "film", "id": "a", "title": "A"}', b'{"type": "none", "id": "b", "title": "B"}']
+    made.apply([decode_line(line, Position(eventfile.TOPIC, 0, 10 * n), 1) for n, line in enumerate(lines)])
+    made.close()
+
+    def neo(*arguments: str) -> str:
+        done = processes.neo("catalog", "dead-letters", *arguments, "--catalog", str(folder), env={"COLUMNS": "200"})
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    listed = json.loads(neo("--json"))
+    assert [(row["number"], row["reason"]) for row in listed["dead_letters"]] == [
+        (0, "EMBEDDING_MISSING"), (1, "UNKNOWN_TYPE")
+    ]  # fmt: skip
+    assert json.loads(neo("--json", "--reason", "UNKNOWN_TYPE"))["dead_letters"][0]["number"] == 1
+    assert json.loads(neo("--json", "--since", "2999-01-01"))["dead_letters"] == []
+    told = json.loads(neo("explain", "1", "--json"))
+    assert told["advice"] == ADVICE["UNKNOWN_TYPE"]
+    assert '"title": "B"' in told["value"]
+    assert json.loads(neo("replay", "1", "--dry-run", "--json"))["replayed"] == 0
+    assert not (folder / eventfile.NAME).exists()
+    assert "put back 2" in neo("replay", "--all", "--yes")
+    assert (folder / eventfile.NAME).read_bytes().splitlines() == lines
