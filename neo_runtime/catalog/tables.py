@@ -76,10 +76,11 @@ class Transaction:
                 yield from cursor.iternext()
 
     def description(self) -> Description:
-        found = self._get("meta", b"description", Description)
+        found = self._get("meta", b"description", Description) if self.has("meta") else None
         if found is None:
             raise CatalogError(
-                "the catalog has no description: it was never made whole; remove its folder and load it again"
+                "the catalog has no description: it is being made, or never was made whole; try again in a moment, "
+                "or remove its folder and load it again"
             )
         return found
 

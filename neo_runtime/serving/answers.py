@@ -24,7 +24,7 @@ class AnswerWriter:
         self._options, self._codebooks, self._records = options, codebooks, records
 
     def ranked(self, rows: Sequence[Ranked], snapshot: str) -> list[pb.RankedItem]:
-        """Titles come from where the rows were decoded."""
+        """Titles come from where the rows were decoded; none of an item that was deleted since."""
         keys = [ItemKey(row.item_type, item_id) for row in rows for item_id in row.item_ids]
         records = self._records(keys, snapshot)
         return [self._row(row, records) for row in rows]
@@ -32,11 +32,11 @@ class AnswerWriter:
     def _row(self, row: Ranked, records: Mapping[ItemKey, ItemRecord]) -> pb.RankedItem:
         message = pb.RankedItem(logprob=row.logprob)
         for item_id in row.item_ids:
-            record = records[ItemKey(row.item_type, item_id)]
-            item = message.items.add(title=record.title)
+            record = records.get(ItemKey(row.item_type, item_id))  # None: its deletion is forgotten already
+            item = message.items.add(title=record.title if record else "")
             item.item.item_type, item.item.item_id = row.item_type, item_id
             for name in self._options.attributes:
-                if name in record.attributes:
+                if record and name in record.attributes:
                     item.attributes[name].CopyFrom(attribute_value(record.attributes[name]))
         if self._options.include_sids:
             message.sid.item_type, message.sid.codebook = row.item_type, self._codebooks[row.item_type]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import pytest
 
+from neo_runtime.catalog.catalog import open_reader
 from neo_runtime.catalog.reader import CatalogReader
+from neo_runtime.errors import CatalogError
 from neo_runtime.trie import TrieView
 from tests.kit import tiny
 
@@ -26,3 +29,9 @@ def test_no_read_transaction_is_open_while_a_view_is_made(tmp_path: Path, monkey
     assert {name: len(view) for name, view in reader.view().types.items()} == dict.fromkeys(tiny.TYPES, 20)
     assert reading == [0]
     catalog.close()
+
+
+def test_a_catalog_that_its_writer_has_only_begun_to_make_is_refused_by_name(tmp_path: Path) -> None:
+    lmdb.open(str(tmp_path), max_dbs=1).close()
+    with pytest.raises(CatalogError, match="being made"):
+        open_reader(tmp_path)
