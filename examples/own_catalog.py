@@ -11,6 +11,7 @@ import numpy as np
 from neo_runtime import Catalog
 from neo_runtime.catalog.item import Delete, RawRecord, Upsert
 from neo_runtime.sid.fit import fit_codebook
+from neo_runtime.trie import Restriction
 from neo_runtime.types import ItemKey, Position
 
 VECTORS = np.random.default_rng(0).normal(size=(1_000, 32)).astype(np.float32)
@@ -27,7 +28,7 @@ with tempfile.TemporaryDirectory() as folder:
     print(catalog.apply([published(number, time_us=1) for number in range(1_000)]))
 
     view = catalog.reader.view()
-    trie = view.restrict(["song"]).tries["song"]
+    trie = view.restrict(Restriction(["song"])).tries["song"]
     first = trie.children(0, trie.root())
     print(f"generation {view.generation}: {len(trie)} songs below {len(first.code)} first codes")
 
