@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from neo_runtime.catalog.records import DeadLetter
 from neo_runtime.cli import show
 from neo_runtime.cli.ask import AsJson
 from neo_runtime.cli.serve import override
+from neo_runtime.errors import StartupError
 
 app = typer.Typer(help="Events that were refused: list them, explain one, put them back.", invoke_without_command=True)
 
@@ -29,7 +30,7 @@ def dead_letters(
     catalog: CatalogFolder = None,
     reason: Reason = "",
     since: Annotated[str, typer.Option(help="Only those refused since, as 2026-05-01 or with a time (UTC).")] = "",
-    limit: Annotated[int, typer.Option(help="Newest ones shown.")] = 20,
+    limit: Annotated[int, typer.Option(help="Newest ones shown.", min=1)] = 20,
     json: AsJson = False,
 ) -> None:
     """Events that were refused: where they came from and why.
@@ -50,7 +51,8 @@ def dead_letters(
     if json:
         show.as_json({"total": total, "dead_letters": [dict(zip(columns, row, strict=True)) for row in rows]})
     else:
-        show.table(f"{len(rows)} of {total} dead letters", columns, rows)
+        cells = [[escape(_printable(str(cell))) for cell in row] for row in rows]
+        show.table(f"{len(rows)} of {total} dead letters", columns, cells)
 
 
 @app.command()
@@ -72,8 +74,8 @@ def explain(
         "origin": _origin(letter),
         "refused": datetime.fromtimestamp(letter.time_us / 1e6, UTC).isoformat(timespec="seconds"),
         "key": _short(letter.key),
-        "headers": {name: _short(value) for name, value in letter.headers},
-        "value": replay.shown(letter),
+        "headers": [{"name": name, "value": _short(value)} for name, value in letter.headers],
+        "value": replay.shown(letter, availability_topic=override(catalog=catalog).availability_topic),
         "reason": letter.reason,
         "message": letter.message,
         "advice": replay.advice(letter.reason),
@@ -81,9 +83,10 @@ def explain(
     if json:
         show.as_json(about)
         return
+    about["headers"] = "\n".join(f"{name}: {_short(value)}" for name, value in letter.headers)
     for name, content in about.items():
         show.console.print(f"[bold]{name}[/]")
-        show.console.print(str(content), markup=False, highlight=False)
+        show.console.print(_printable(str(content)), markup=False, highlight=False)
 
 
 @app.command("replay")
@@ -106,21 +109,31 @@ def put_back(
     settings = override(catalog=catalog, kafka_bootstrap=kafka)
     letters, _ = _read(catalog)
     chosen = replay.chosen(letters, numbers or [], reason, all_of_them=everything)
-    found = replay.plan(chosen, has_kafka=bool(settings.kafka_bootstrap))
-    for letter, why in found.impossible:
-        show.errors.print(f"{_origin(letter)} stays: {why}", markup=False, highlight=False)
-    targets, reasons = found.targets(), Counter(letter.reason for letter in (*found.kafka, *found.lines))
+    found = replay.plan(
+        chosen, has_kafka=bool(settings.kafka_bootstrap), assignments_topic=settings.assignments_topic
+    )  # fmt: skip
+    going = [(count, why, target) for (target, why), count in found.counts().items()]
+    for letter, obstacle in found.impossible:
+        show.errors.print(f"{_origin(letter)} stays: {obstacle}", markup=False, highlight=False)
     if not json:
-        for target, count in targets.items():
-            show.console.print(f"{count:,} to {target}")
-        show.console.print(", ".join(f"{count:,} {why}" for why, count in reasons.items()) or "nothing to put back")
+        lines = [f"{count:,} {why} to {target}" for count, why, target in going] or ["nothing to put back"]
+        show.console.print("\n".join(lines), markup=False, highlight=False)
     done = 0
-    if targets and not dry_run and (yes or json or typer.confirm("Put them back?")):
+    if going and not dry_run and _confirmed(yes=yes, json=json):
         done = replay.replay(found, settings)
     if json:
-        show.as_json({"targets": targets, "reasons": dict(reasons), "stay": len(found.impossible), "replayed": done})
+        records = [{"count": count, "reason": why, "target": target} for count, why, target in going]
+        show.as_json({"records": records, "stay": len(found.impossible), "replayed": done})
     elif done:
         show.console.print(f"put back {done:,}; what is refused again is a new letter")
+    if found.impossible and not going:
+        raise typer.Exit(1)
+
+
+def _confirmed(*, yes: bool, json: bool) -> bool:
+    if json and not yes:
+        raise StartupError("scripts are not asked, so nothing was put back: add --yes, or --dry-run to only see")
+    return yes or typer.confirm("Put them back?", err=True)
 
 
 def _read(catalog: Path | None) -> tuple[list[tuple[int, DeadLetter]], int]:
@@ -145,6 +158,11 @@ def _moment(text: str) -> int:
 
 def _origin(letter: DeadLetter) -> str:
     return f"{letter.topic}[{letter.partition}]@{letter.offset}"
+
+
+def _printable(text: str) -> str:
+    """What a terminal would obey, or not show, as escapes: a refused record may hold anything."""
+    return "".join(x if x.isprintable() or x == "\n" else x.encode("unicode_escape").decode() for x in text)
 
 
 def _short(value: bytes | None) -> str:

@@ -26,11 +26,16 @@ def publish_events(
 
     BrokerUnavailableError where the broker or the topic is away, EventError for an event that it finds too large.
     """
+    return publish_records(bootstrap, (KafkaRecord(topic, *encode(event, content_type)) for topic, event in events))
+
+
+def publish_records(bootstrap: str, records: Iterable[KafkaRecord]) -> int:
+    """The same for records as they are."""
     arrived = 0
     with closing(KafkaSink(bootstrap)) as sink:
         under_way: deque[tuple[str, KafkaDelivery]] = deque()
-        for topic, event in events:
-            under_way.append((topic, _send(sink, KafkaRecord(topic, *encode(event, content_type)), arrived)))
+        for record in records:
+            under_way.append((record.topic, _send(sink, record, arrived)))
             if len(under_way) == WINDOW:
                 _settle(*under_way.popleft(), arrived)
                 arrived += 1

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections import deque
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
+from google.protobuf.text_format import MessageToString
 
 from neo_runtime.catalog.records import DeadLetter
 from neo_runtime.config import Settings
-from neo_runtime.errors import EventError, StartupError
+from neo_runtime.errors import StartupError
 from neo_runtime.ingest import eventfile
-from neo_runtime.ingest.broker import BrokerUnavailableError
 from neo_runtime.ingest.event import CONTENT_TYPE, PROTOBUF
-from neo_runtime.ingest.outgoing import KafkaRecord
-from neo_runtime.ingest.publisher import KafkaDelivery, KafkaSink
+from neo_runtime.ingest.outgoing import OMITTED_RECORD, OMITTED_VALUE, KafkaRecord
+from neo_runtime.ingest.producing import publish_records
 from neo_runtime.v1.catalog_events_pb2 import ItemAvailabilityChanged, ItemEvent
 
 REPLAYED = "neo.replayed"
 FILE_PREFIX = "file:"
-WAIT_S = 30.0
 SHOWN_BYTES = 512
 
 ADVICE = {
@@ -52,56 +50,55 @@ class Plan(NamedTuple):
     lines: list[DeadLetter]
     impossible: list[tuple[DeadLetter, str]]
 
-    def targets(self) -> dict[str, int]:
-        """How many records go where."""
-        found: dict[str, int] = {}
-        for letter in self.kafka:
-            found[letter.topic] = found.get(letter.topic, 0) + 1
-        if self.lines:
-            found[eventfile.NAME] = len(self.lines)
-        return found
+    def counts(self) -> Counter[tuple[str, str]]:
+        """How many records go where, by target and reason."""
+        records = Counter((letter.topic, letter.reason) for letter in self.kafka)
+        return records + Counter((eventfile.NAME, letter.reason) for letter in self.lines)
 
 
-def plan(letters: Iterable[DeadLetter], *, has_kafka: bool) -> Plan:
+def plan(letters: Iterable[DeadLetter], *, has_kafka: bool, assignments_topic: str) -> Plan:
     """Records of Kafka go back to their topic, lines of files to the catalog's event file."""
     found = Plan([], [], [])
     for letter in letters:
-        is_line = letter.topic == eventfile.TOPIC or letter.topic.startswith(FILE_PREFIX)
-        if is_line and has_kafka:
-            why = "it came from a file; correct the line and publish it with `neo items publish`"
+        if why := _obstacle(letter, has_kafka=has_kafka, assignments_topic=assignments_topic):
             found.impossible.append((letter, why))
-        elif is_line:
-            found.lines.append(letter)
-        elif not has_kafka:
-            found.impossible.append((letter, "it came from Kafka; give its address with --kafka"))
-        elif letter.key is None:
-            found.impossible.append((letter, "it has no key, and a compacted topic takes none without"))
         else:
-            found.kafka.append(letter)
+            (found.lines if _is_line(letter) else found.kafka).append(letter)
     return found
 
 
+def _is_line(letter: DeadLetter) -> bool:
+    return letter.topic == eventfile.TOPIC or letter.topic.startswith(FILE_PREFIX)
+
+
+def _obstacle(letter: DeadLetter, *, has_kafka: bool, assignments_topic: str) -> str:
+    """Why the letter cannot be put back, and what to do; empty where it can."""
+    notes = {name for name, _ in letter.headers}
+    if notes & {OMITTED_VALUE, OMITTED_RECORD} or (_is_line(letter) and letter.value is None):
+        # Sent as it is, a record without its value would delete the item.
+        return "its value was left out, so there is nothing to put back; publish the item again from its source"
+    if _is_line(letter):
+        return "it came from a file; correct the line and publish it with `neo items publish`" if has_kafka else ""
+    if letter.topic == assignments_topic:
+        return "only an assigner writes to that topic; publish the item again, and its assigner will"
+    if not has_kafka:
+        return "it came from Kafka; give its address with --kafka or NEO_KAFKA_BOOTSTRAP"
+    if letter.key is None:
+        return "it has no key, and a compacted topic takes none without; publish the item again with type/id as the key"
+    return ""
+
+
 def replay(found: Plan, settings: Settings) -> int:
-    """Put the records back, untouched but for a header that counts replays; returns how many.
+    """Put the records back, untouched but for a header that counts replays; returns how many. Headers that were null
+    become empty ones: kafka-python sends no others.
 
     BrokerUnavailableError or EventError with the number of those that arrived; the rest can be replayed again.
     """
     if found.lines:
         eventfile.append(settings.catalog / eventfile.NAME, [letter.value or b"" for letter in found.lines])
     if found.kafka:
-        _send_back(settings.kafka_bootstrap, found.kafka)
+        publish_records(settings.kafka_bootstrap, map(_record, found.kafka))
     return len(found.lines) + len(found.kafka)
-
-
-def _send_back(bootstrap: str, letters: Sequence[DeadLetter]) -> None:
-    with closing(KafkaSink(bootstrap)) as sink:
-        under_way: deque[KafkaDelivery] = deque(sink.send(_record(letter)) for letter in letters)
-        for number, delivery in enumerate(under_way):
-            answered = delivery.wait(WAIT_S)
-            if error := delivery.error():
-                raise EventError(f"after {number} records that arrived: {error}", reason="VALUE_TOO_LARGE")
-            if not answered:
-                raise BrokerUnavailableError(f"after {number} records that arrived, {bootstrap} does not answer")
 
 
 def _record(letter: DeadLetter) -> KafkaRecord:
@@ -115,25 +112,36 @@ def advice(reason: str) -> str:
     return ADVICE.get(reason, "A later version of the runtime refused this; ask its documentation.")
 
 
-def shown(letter: DeadLetter) -> str:
+def shown(letter: DeadLetter, *, availability_topic: str) -> str:
     """The value as far as it can be read: JSON laid out, protobuf as text, else its first bytes in hexadecimal."""
     if letter.value is None:
-        return "null (a deletion)"
+        return "null" if _obstacle(letter, has_kafka=True, assignments_topic="") else "null (a deletion)"
+    kind = ItemAvailabilityChanged if letter.topic == availability_topic else ItemEvent
     content_type = dict(letter.headers).get(CONTENT_TYPE) or b""
-    if content_type.startswith(PROTOBUF.encode()):
-        for kind in (ItemEvent, ItemAvailabilityChanged):
-            try:
-                return str(kind.FromString(letter.value)) or "(an empty message)"
-            except DecodeError:
-                continue
+    is_protobuf = content_type.startswith(PROTOBUF.encode())
+    if is_protobuf and (message := _message(kind, letter.value)) is not None:
+        return MessageToString(message, as_utf8=True) or "(an empty message)"
     try:
-        return json.dumps(json.loads(letter.value), indent=2, ensure_ascii=False)
+        laid_out = json.dumps(json.loads(letter.value), indent=2, ensure_ascii=False)
+        return laid_out.encode(errors="backslashreplace").decode()  # half a surrogate pair cannot be printed
     except (ValueError, RecursionError):
         pass
+    message = _message(kind, letter.value)
+    if message is not None and message.item.item_type:  # its content type is wrong, or is not there
+        return MessageToString(message, as_utf8=True)
     try:
         return letter.value[:SHOWN_BYTES].decode()
     except UnicodeDecodeError:
         return letter.value[:SHOWN_BYTES].hex(" ")
+
+
+def _message(
+    kind: type[ItemEvent] | type[ItemAvailabilityChanged], value: bytes
+) -> ItemEvent | ItemAvailabilityChanged | None:
+    try:
+        return kind.FromString(value)
+    except DecodeError:
+        return None
 
 
 def chosen(

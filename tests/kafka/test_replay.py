@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from neo_runtime.catalog.catalog import Catalog
+from neo_runtime.catalog.item import RawRecord, Rejected
 from neo_runtime.ingest.replay import REPLAYED
-from tests.kit import brokers, changes, processes
+from neo_runtime.types import Position
+from tests.kit import brokers, changes, processes, tiny
 from tests.kit.brokers import Record, Topics
 from tests.kit.workers import kafka_worker
 
@@ -17,7 +20,7 @@ pytestmark = pytest.mark.kafka
 def test_a_replayed_record_is_refused_again_as_a_new_letter_that_counts(
     bootstrap: str, topics: Topics, model_folder: Path, tmp_path: Path
 ) -> None:
-    bad = Record(b"film/bad", b"\xff{", [("content-type", b"application/json"), ("trace", b"x")], 0)
+    bad = Record(b"film/bad", b"\xff{", [("content-type", b"application/json"), ("trace", b"x"), ("trace", b"y")], 0)
     with kafka_worker(tmp_path, model_folder, bootstrap, topics) as worker:
         worker.start()
         brokers.send(bootstrap, topics.items, [bad, changes.record(changes.Change("film/good"))])
@@ -31,5 +34,20 @@ def test_a_replayed_record_is_refused_again_as_a_new_letter_that_counts(
         worker.wait(lambda: worker.counters().get("dead_letters") == 2, "a second letter")
         with worker.reader.store.read() as txn:
             first, second = [letter for _, letter in txn.dead_letters()]
-    assert (second.key, second.value, second.headers[:2]) == (first.key, first.value, first.headers)
-    assert second.headers[2] == (REPLAYED, b"1")
+    original, back = [record for record in brokers.read_topic(bootstrap, topics.items) if record.key == bad.key]
+    assert (back.key, back.value) == (original.key, original.value) == (bad.key, bad.value)
+    assert list(back.headers) == [*bad.headers, (REPLAYED, b"1")]
+    assert (second.reason, second.headers) == (first.reason, list(back.headers))
+
+
+def test_a_record_is_not_put_back_into_a_topic_that_is_gone(bootstrap: str, topics: Topics, tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    made = Catalog.create(folder, tiny.codebooks())
+    made.apply([Rejected(RawRecord(Position(topics.items, 0, 0), b"film/a", b"{", (), 1), "UNDECODABLE", "why")])
+    made.close()
+    done = processes.neo(
+        "catalog", "dead-letters", "replay", "0", "--yes", "--catalog", str(folder), "--kafka", bootstrap
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "does the topic exist" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
