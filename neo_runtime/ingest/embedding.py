@@ -4,9 +4,11 @@ Text embedding is the slow part of an upsert, and needs nobody's decision: membe
 partitions of the items topic, as many processes as there are partitions at most. Each takes what is there, up to a
 batch, embeds it in one go, and writes it to the same partition of another topic, in one Kafka transaction with the
 group's offsets: nothing is lost or told twice, whoever is killed when, and a member that lost its partitions meanwhile
-is refused by the broker. One batch is under way at a time, so memory is bounded and a slow embedder slows the reading.
+is refused by the broker, as long as it says which generation of the group it read them in. One batch is under way at
+a time, so memory is bounded and a slow embedder slows the reading.
 
-What needs no embedding goes through untouched, also what nobody can read: the assigner says why it is refused.
+What needs no embedding goes through untouched, also what nobody can read: the assigner says why it is refused. Only a
+missing key becomes an empty one, because a compacted topic takes none.
 """
 
 from __future__ import annotations
@@ -27,10 +29,11 @@ from tenacity import RetryError
 from neo_runtime.catalog.encode import event_text
 from neo_runtime.catalog.item import RawRecord, Upsert, validate_upsert
 from neo_runtime.embed.base import Embedder
-from neo_runtime.errors import EventError
+from neo_runtime.errors import EventError, StartupError
 from neo_runtime.ingest.broker import BrokerUnavailableError, Outage, close_quietly, dial
 from neo_runtime.ingest.event import CONTENT_TYPE, PROTOBUF, decode, encode
-from neo_runtime.ingest.source import CONSUMER_OPTIONS, raw_record
+from neo_runtime.ingest.publisher import TOO_LARGE
+from neo_runtime.ingest.source import CONSUMER_OPTIONS, cut, raw_record
 from neo_runtime.ingest.transactions import TRANSACTION_OPTIONS, end_producer
 from neo_runtime.observability import metrics
 
@@ -38,6 +41,11 @@ GROUP_PREFIX = "neo-embedder."
 ORIGIN = "neo.origin"
 POLL_MS = 200
 ANSWER_TIMEOUT_MS = 30_000
+# Readers of the target, and whoever takes over, wait so long for the open transaction of a member that was killed.
+TRANSACTION_TIMEOUT_MS = 10_000
+
+Ready = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+"""Key, value and headers."""
 
 _log = structlog.get_logger(__name__)
 
@@ -47,9 +55,10 @@ class EmbeddingStage:
 
     def __init__(
         self, bootstrap: str, source: str, target: str, embedder: Embedder, *, max_batch: int = 256,
-        session_timeout_s: float = 10.0,
+        max_batch_bytes: int = 8 << 20, session_timeout_s: float = 10.0,
     ) -> None:  # fmt: skip
         self._bootstrap, self._source, self._target, self._embedder = bootstrap, source, target, embedder
+        self._max_batch_bytes = max_batch_bytes
         self._options = {
             **CONSUMER_OPTIONS, "group_id": GROUP_PREFIX + target, "auto_offset_reset": "earliest",
             "partition_assignment_strategy": [StickyPartitionAssignor], "max_poll_records": max_batch,
@@ -60,7 +69,10 @@ class EmbeddingStage:
         self._producer: Any = None
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop`; the batch in hand is finished. Outages are waited out."""
+        """Until `stop`; the batch in hand is finished. Outages are waited out.
+
+        StartupError where the target takes no record as large as one of ours.
+        """
         outage = Outage(stop)
         try:
             while not stop.is_set():
@@ -77,8 +89,17 @@ class EmbeddingStage:
                 self._connect()
             fetched = self._consumer.poll(timeout_ms=POLL_MS)
             records = [raw_record(record) for batch in fetched.values() for record in batch]
-            if records:
-                self._forward(records)
+            group = self._consumer.group_metadata()
+            if records and group.generation_id < 0:  # the broker takes offsets from nobody in particular, unchecked
+                raise BrokerUnavailableError(f"the group of {self._source} has dropped this member")
+            for batch in cut(records, self._max_batch_bytes):
+                self._forward(batch, group)
+        except TOO_LARGE as error:
+            self._drop()
+            raise StartupError(
+                f"topic {self._target!r} takes no record as large as an event of {self._source!r} with its embedding: "
+                f"raise its max.message.bytes, then start again ({error})"
+            ) from error
         except KafkaError as error:  # also where the group has given our partitions to somebody else: begin again
             self._drop()
             raise BrokerUnavailableError(f"embedding {self._source}: {error!r}") from error
@@ -90,22 +111,21 @@ class EmbeddingStage:
         dial(self._bootstrap)
         self._producer = KafkaProducer(
             bootstrap_servers=self._bootstrap, transactional_id=f"{GROUP_PREFIX}{uuid.uuid4().hex}",
-            **TRANSACTION_OPTIONS,
+            **{**TRANSACTION_OPTIONS, "transaction_timeout_ms": TRANSACTION_TIMEOUT_MS},
         )  # fmt: skip
         self._producer.init_transactions()
         self._consumer = KafkaConsumer(bootstrap_servers=self._bootstrap, **self._options)
         self._consumer.subscribe([self._source])
 
-    def _forward(self, records: list[RawRecord]) -> None:
-        """The batch and the offsets after it, whole or not at all."""
-        group = self._consumer.group_metadata()
-        ready = self._embedded(records)
+    def _forward(self, records: list[RawRecord], group: Any) -> None:
+        """The batch and the offsets after it, whole or not at all; `group`: as what member it was read."""
+        ready, embedded = self._embedded(records)
         self._producer.begin_transaction()
         for record, (key, value, headers) in zip(records, ready, strict=True):
             position = record.position
             origin = (ORIGIN, f"{position.topic}[{position.partition}]@{position.offset}".encode())
             self._producer.send(
-                self._target, key=key, value=value, headers=[*headers, origin], partition=position.partition,
+                self._target, key=key or b"", value=value, headers=[*headers, origin], partition=position.partition,
                 timestamp_ms=record.timestamp_us // 1_000,
             )  # fmt: skip
         ends = {
@@ -116,21 +136,21 @@ class EmbeddingStage:
         _settled(transactions.send_offsets_to_transaction(ends, group), self._producer)
         _settled(transactions.begin_commit(), self._producer)
         metrics.EMBEDDING_BATCH.observe(len(records))
+        metrics.EMBEDDED_EVENTS.labels("embedded").inc(embedded)
+        metrics.EMBEDDED_EVENTS.labels("passed on").inc(len(records) - embedded)
 
-    def _embedded(self, records: list[RawRecord]) -> list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]:
-        """Key, value and headers of every record, those that lack an embedding with one."""
+    def _embedded(self, records: list[RawRecord]) -> tuple[list[Ready], int]:
+        """Every record as it goes on, those that lack an embedding with one; and how many those were."""
         wanting = {place: event for place, record in enumerate(records) if (event := _wanting(record)) is not None}
         vectors = self._embedder.embed([event_text(event) for event in wanting.values()]) if wanting else ()
-        ready = [
+        ready: list[Ready] = [
             (record.key, record.value, [(name, value or b"") for name, value in record.headers]) for record in records
         ]
         for (place, event), vector in zip(wanting.items(), vectors, strict=True):
             said = encode(replace(event, embedding=vector, embedding_model=self._embedder.name), PROTOBUF)
             kept = [header for header in ready[place][2] if header[0].lower() != CONTENT_TYPE]
             ready[place] = (said.key, said.value, [*kept, *said.headers])
-        metrics.EMBEDDED_EVENTS.labels("embedded").inc(len(wanting))
-        metrics.EMBEDDED_EVENTS.labels("passed on").inc(len(records) - len(wanting))
-        return ready
+        return ready, len(wanting)
 
     def _drop(self) -> None:
         """A transaction that was not committed leaves nothing."""

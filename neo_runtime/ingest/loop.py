@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 
@@ -26,7 +26,7 @@ from neo_runtime.ingest.broker import Outage
 from neo_runtime.ingest.event import decode
 from neo_runtime.ingest.publisher import Publisher
 from neo_runtime.ingest.report import Report, report_batch
-from neo_runtime.ingest.source import RecordSource, lag
+from neo_runtime.ingest.source import RecordSource, cut, lag
 from neo_runtime.ingest.storage import StorageOutage
 
 IDLE_POLL_S = 0.5  # also how late a stop is noticed
@@ -112,7 +112,7 @@ class IngestLoop:
         records = []
         if not full:
             records = self._source.poll(self._max_batch, UNSETTLED_POLL_S if waiting else IDLE_POLL_S)
-        for batch in _cut(records, self._max_batch_bytes):
+        for batch in cut(records, self._max_batch_bytes):
             storage.waited_out(partial(self._apply, batch))
         if not full and len(records) < self._max_batch:
             storage.waited_out(self._tend)
@@ -153,18 +153,3 @@ class IngestLoop:
         if self.stats.records > self._summarized or self.stats.lag:
             _log.info("following", **asdict(self.stats))
             self._summarized = self.stats.records
-
-
-def _cut(records: list[RawRecord], max_bytes: int) -> Iterator[list[RawRecord]]:
-    """In runs of at most `max_bytes`, or of one larger record."""
-    run: list[RawRecord] = []
-    size = 0
-    for record in records:
-        length = len(record.value or b"")
-        if run and size + length > max_bytes:
-            yield run
-            run, size = [], 0
-        run.append(record)
-        size += length
-    if run:
-        yield run

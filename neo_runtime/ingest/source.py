@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -74,6 +74,21 @@ def lag(source: RecordSource) -> int:
     """Records that are in the log and not yet polled, as far as is known."""
     ends = source.end_offsets()
     return sum(max(0, ends.get(partition, 0) - offset) for partition, offset in source.positions().items())
+
+
+def cut(records: list[RawRecord], max_bytes: int) -> Iterator[list[RawRecord]]:
+    """In runs of at most `max_bytes`, or of one larger record."""
+    run: list[RawRecord] = []
+    size = 0
+    for record in records:
+        length = len(record.value or b"")
+        if run and size + length > max_bytes:
+            yield run
+            run, size = [], 0
+        run.append(record)
+        size += length
+    if run:
+        yield run
 
 
 class MemorySource:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import MemberToRemove
+from numpy.typing import NDArray
 
 from neo_runtime.catalog.encode import event_text
 from neo_runtime.catalog.item import RawRecord, Upsert
 from neo_runtime.config import DEMO_MODEL
 from neo_runtime.embed.load import load_embedder
-from neo_runtime.ingest.embedding import ORIGIN
+from neo_runtime.errors import StartupError
+from neo_runtime.ingest.embedding import GROUP_PREFIX, ORIGIN, EmbeddingStage
 from neo_runtime.ingest.event import JSON, decode, encode
 from neo_runtime.types import ItemKey, Position
 from tests.kit import brokers, processes
@@ -44,6 +50,37 @@ def stage(folder: Path, name: str, bootstrap: str, topics: Topics) -> Iterator[s
 
 def embedded(topics: Topics) -> str:
     return f"{topics.items}.embedded"
+
+
+class Interrupted:
+    """An embedder with whom something happens in the middle of its first batch."""
+
+    name, dimension = "fake@1", 2
+
+    def __init__(self, happens: Callable[[], None]) -> None:
+        self._happens, self.batches = happens, 0
+
+    def embed(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
+        self.batches += 1
+        if self.batches == 1:
+            self._happens()
+        return np.ones((len(texts), self.dimension), np.float32)
+
+
+def expel_everybody(bootstrap: str, topics: Topics) -> None:
+    """As the broker does with members that it has not heard of for a session."""
+    with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
+        group = GROUP_PREFIX + embedded(topics)
+        members = [member["member_id"] for member in admin.describe_groups([group])[group]["members"]]
+        assert members
+        admin.remove_group_members(group, [MemberToRemove(member_id=member) for member in members])
+
+
+def make_target(bootstrap: str, topics: Topics, **configs: str) -> None:
+    wanted = {"cleanup.policy": "compact", **{name.replace("_", "."): value for name, value in configs.items()}}
+    with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
+        admin.create_topics({embedded(topics): {"num_partitions": 1, "configs": wanted}})
+        admin.wait_for_topics([embedded(topics)])
 
 
 def upsert(number: int, version: int) -> Upsert:
@@ -110,20 +147,61 @@ def test_members_share_the_work_and_one_that_is_killed_loses_and_doubles_nothing
 def test_an_assigner_behind_the_stage_holds_all_items_and_names_what_it_refused(
     bootstrap: str, topics: Topics, tmp_path: Path
 ) -> None:
-    brokers.make_topic(bootstrap, topics.items, partitions=PARTITIONS)
+    brokers.make_topic(bootstrap, topics.items, partitions=PARTITIONS, policy="delete")  # takes records without a key
     with (
         stage(tmp_path, "stage", bootstrap, topics),
         kafka_worker(tmp_path, DEMO_MODEL, bootstrap, topics, embedded_topic=embedded(topics)) as worker,
     ):
         brokers.send(bootstrap, topics.items, [record(number, 0) for number in range(30)])
         brokers.send(
-            bootstrap, topics.items, [Record(b"film/undecodable", b"{", [], 0), Record(b"film/f3", None, [], 0)]
+            bootstrap,
+            topics.items,
+            [
+                Record(b"film/undecodable", b"{", [], 0),
+                Record(None, b"{}", [], 0),
+                Record(b"film/f3", None, [], 0),
+            ],
         )
         worker.start("--embedded")
         worker.wait(lambda: worker.counters().get("deleted") == 1, "the deletion, the last of its partition", 120)
         worker.wait(lambda: worker.counters().get("upserted") == 30, "all items", 120)
         with worker.reader.store.read() as txn:
-            ((_, letter),) = txn.dead_letters()
-        assert (letter.topic, letter.reason) == (embedded(topics), "UNDECODABLE")
-        assert ORIGIN in dict(letter.headers)
+            letters = [letter for _, letter in txn.dead_letters()]
+        assert {(letter.topic, letter.reason) for letter in letters} == {(embedded(topics), "UNDECODABLE")}
+        assert [(letter.key or b"", letter.value) for letter in letters] == [
+            (b"film/undecodable", b"{"), (b"", b"{}"),
+        ]  # fmt: skip
+        assert all(ORIGIN in dict(letter.headers) for letter in letters)
         assert worker.stop() == 0
+
+
+def test_a_member_that_the_group_expels_amid_a_batch_doubles_nothing(bootstrap: str, topics: Topics) -> None:
+    brokers.make_topic(bootstrap, topics.items)
+    make_target(bootstrap, topics)
+    sent = brokers.send(bootstrap, topics.items, [record(number, 0)._replace(partition=0) for number in range(20)])
+    embedder = Interrupted(lambda: expel_everybody(bootstrap, topics))
+    stop = threading.Event()
+    member = EmbeddingStage(bootstrap, topics.items, embedded(topics), embedder, max_batch=8)
+    thread = threading.Thread(target=member.run, args=(stop,), daemon=True)
+    thread.start()
+    try:
+        until(lambda: len(brokers.read_topic(bootstrap, embedded(topics))) >= len(sent), "all events", lambda: "")
+    finally:
+        stop.set()
+        thread.join(30)
+    found = brokers.read_topic(bootstrap, embedded(topics))
+    assert [dict(r.headers)[ORIGIN] for r in found] == [f"{topics.items}[0]@{p.offset}".encode() for p in sent]
+    assert embedder.batches == 4, "three, and the one that the broker refused once more"
+
+
+def test_an_event_too_large_with_its_embedding_ends_the_stage_and_stays_unread(bootstrap: str, topics: Topics) -> None:
+    brokers.make_topic(bootstrap, topics.items)
+    make_target(bootstrap, topics, max_message_bytes="3000")
+    large = encode(replace(upsert(1, 0), description="robots " * 1_000), JSON)
+    brokers.send(bootstrap, topics.items, [record(0, 0), Record(large.key, large.value, large.headers, 0)])
+    member = EmbeddingStage(bootstrap, topics.items, embedded(topics), Interrupted(lambda: None))
+    with pytest.raises(StartupError, match=r"raise its max\.message\.bytes"):
+        member.run(threading.Event())
+    assert brokers.read_topic(bootstrap, embedded(topics)) == []
+    with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
+        assert admin.list_group_offsets(GROUP_PREFIX + embedded(topics))[GROUP_PREFIX + embedded(topics)] == {}
