@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from neo_runtime.catalog.encode import event_text
 from neo_runtime.catalog.item import RawRecord, Upsert
-from neo_runtime.config import DEMO_MODEL
+from neo_runtime.config import DEMO_MODEL, Settings
 from neo_runtime.embed.load import load_embedder
 from neo_runtime.errors import StartupError
+from neo_runtime.ingest.catalogs import open_or_create
 from neo_runtime.ingest.embedding import GROUP_PREFIX, ORIGIN, EmbeddingStage
 from neo_runtime.ingest.event import JSON, decode, encode
 from neo_runtime.types import ItemKey, Position
@@ -33,14 +34,16 @@ ITEMS, PARTITIONS = 120, 3
 
 
 @contextmanager
-def stage(folder: Path, name: str, bootstrap: str, topics: Topics) -> Iterator[subprocess.Popen[bytes]]:
+def stage(
+    folder: Path, name: str, bootstrap: str, topics: Topics, *options: str, **settings: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """One member: small batches, and a group that notices its death soon."""
     env = {
         "NEO_KAFKA_BOOTSTRAP": bootstrap, "NEO_ITEMS_TOPIC": topics.items, "NEO_EMBEDDED_TOPIC": embedded(topics),
-        "NEO_PARTITIONS": str(PARTITIONS), "NEO_MAX_EMBEDDING_BATCH": "8", "NEO_SESSION_SECONDS": "6",
+        "NEO_PARTITIONS": str(PARTITIONS), "NEO_MAX_EMBEDDING_BATCH": "8", "NEO_SESSION_SECONDS": "6", **settings,
     }  # fmt: skip
     log = folder / f"{name}.log"
-    process = processes.start("embed", "run", log=log, env=env)
+    process = processes.start("embed", "run", *options, log=log, env=env)
     try:
         yield process
     finally:
@@ -103,7 +106,12 @@ def test_members_share_the_work_and_one_that_is_killed_loses_and_doubles_nothing
         Record(b"film/undecodable", b"{", [("content-type", b"application/json")], 0),
         Record(b"film/f1", None, [], 1),
     ]
-    with stage(tmp_path, "first", bootstrap, topics) as first, stage(tmp_path, "second", bootstrap, topics):
+    catalog = tmp_path / "catalog"
+    open_or_create(Settings(catalog=catalog, model=DEMO_MODEL)).close()
+    with (
+        stage(tmp_path, "first", bootstrap, topics, "--model", str(DEMO_MODEL)) as first,
+        stage(tmp_path, "second", bootstrap, topics, "--catalog", str(catalog), NEO_MODEL=str(tmp_path / "none")),
+    ):
         sent = brokers.send(bootstrap, topics.items, [record(number, 0) for number in range(ITEMS)])
 
         def arrived() -> list[RawRecord]:
