@@ -33,7 +33,7 @@ def suspects(lines: Lines, codebooks: Mapping[str, Codebook], *, has_embedder: b
         found.update(_unencodable(texts), _above(texts, limit))
     found.update(i for i, number in enumerate(lines.popularities) if not math.isfinite(number))
     found.update(_of_other_embeddings(lines, known))
-    found.update(_of_attributes(lines.attributes))
+    found.update(_of_attributes(lines))
     return found
 
 
@@ -90,33 +90,19 @@ def _of_other_embeddings(lines: Lines, codebooks: Mapping[str, Codebook]) -> Ite
             yield i
 
 
-def _of_attributes(attributes: Sequence[Mapping[str, Attribute]]) -> Iterator[int]:
-    for schema, entries in by_schema(attributes).items():
-        if len(schema) > item.MAX_ATTRIBUTES or not all(map(_is_good_name, schema)):
+def _of_attributes(lines: Lines) -> Iterator[int]:
+    for names, entries in lines.schemas().items():
+        if len(names) > item.MAX_ATTRIBUTES:
             yield from entries
-            continue
-        for name in schema:
-            values = [attributes[i][name] for i in entries]
-            yield from (entries[i] for i in _of_values(name, values))
-
-
-def by_schema(attributes: Sequence[Mapping[str, Attribute]]) -> dict[tuple[str, ...], Sequence[int]]:
-    """Entries that have the same names, in the same order."""
-    schemas = list(map(tuple, attributes))
-    distinct = set(schemas)
-    if len(distinct) == 1:
-        return {schemas[0]: range(len(schemas))}
-    found: dict[tuple[str, ...], list[int]] = {schema: [] for schema in distinct}
-    for i, schema in enumerate(schemas):
-        found[schema].append(i)
-    return dict(found)
+    for name, entries, values in lines.values():
+        yield from (entries[i] for i in _of_values(values)) if _is_good_name(name) else entries
 
 
 def _is_good_name(name: str) -> bool:
     return bool(name) and _encodes(name) and len(name.encode()) < item.MAX_ATTRIBUTE_BYTES // 2
 
 
-def _of_values(name: str, values: list[Attribute]) -> Iterator[int]:
+def _of_values(values: list[Attribute]) -> Iterator[int]:
     """Places of values that may not do, beside a name of less than half of the bytes that an attribute may have."""
     kinds = set(map(type, values))
     for kind in kinds:

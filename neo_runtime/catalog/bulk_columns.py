@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neo_runtime.catalog.bulk_check import by_schema
+from neo_runtime.catalog.bulk_lines import Values
 from neo_runtime.trie.column_tests import Kind
 from neo_runtime.trie.columns import Column, Columns
 from neo_runtime.trie.texts import Texts
-from neo_runtime.types import Attribute
 
 _KINDS: dict[type, tuple[Kind, Any]] = {
     bool: ("bool", np.uint8), int: ("int", np.int64), float: ("float", np.float64), str: ("text", np.int32)
 }  # fmt: skip
 
 
-def columns_of(attributes: Sequence[Mapping[str, Attribute]]) -> Columns:
-    """What `Columns.of` makes of values that keep the rules."""
+def columns_of(attributes: Iterable[Values], n: int) -> Columns:
+    """What `Columns.of` makes of n rows' values that keep the rules."""
     parts: dict[tuple[str, type], tuple[list[Sequence[int]], list[list[Any]]]] = {}
-    for schema, rows in by_schema(attributes).items():
-        for name in schema:
-            values = [attributes[row][name] for row in rows]
-            kinds = set(map(type, values))
-            for kind in kinds:
-                chosen = range(len(values)) if len(kinds) == 1 else [i for i, v in enumerate(values) if type(v) is kind]
-                into = parts.setdefault((name, kind), ([], []))
-                into[0].append(rows if len(kinds) == 1 else [rows[i] for i in chosen])
-                into[1].append(values if len(kinds) == 1 else [values[i] for i in chosen])
-    n, columns = len(attributes), dict[tuple[str, Kind], Column]()
+    for name, rows, values in attributes:
+        kinds = set(map(type, values))
+        for kind in kinds:
+            rows_of, values_of = parts.setdefault((name, kind), ([], []))
+            if len(kinds) == 1:
+                rows_of.append(rows)
+                values_of.append(values)
+            else:
+                rows_of.append([row for row, value in zip(rows, values, strict=True) if type(value) is kind])
+                values_of.append([value for value in values if type(value) is kind])
+    columns: dict[tuple[str, Kind], Column] = {}
     for (name, kind), part in parts.items():
         filled, in_order = _in_row_order(*part)
         if kind is list:

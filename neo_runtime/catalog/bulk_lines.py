@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from neo_runtime.catalog.item import Event
 from neo_runtime.types import Attribute
@@ -15,6 +16,14 @@ FOLDER = "bulk.tmp"
 
 Progress = Callable[[int, int], None]
 """Told how much is done, and of how much."""
+
+
+class Values(NamedTuple):
+    """Value i belongs to entry `entries[i]`."""
+
+    name: str
+    entries: Sequence[int]
+    values: list[Attribute]
 
 
 @dataclass(slots=True)
@@ -43,6 +52,33 @@ class Lines:
     topics: list[str] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
     others: list[tuple[int, Event]] = field(default_factory=list)
+    _schemas: dict[tuple[str, ...], Sequence[int]] | None = None
+    _values: list[Values] | None = None
+
+    def schemas(self) -> dict[tuple[str, ...], Sequence[int]]:
+        """Entries whose attributes have the same names, in the same order."""
+        if self._schemas is None:
+            all_names = list(map(tuple, self.attributes))
+            distinct = set(all_names)
+            if len(distinct) == 1:
+                self._schemas = {all_names[0]: range(len(all_names))}
+            else:
+                found: dict[tuple[str, ...], list[int]] = {names: [] for names in distinct}
+                for entry, names in enumerate(all_names):
+                    found[names].append(entry)
+                self._schemas = dict(found)
+        return self._schemas
+
+    def values(self) -> list[Values]:
+        """All attributes, those of one name and schema together."""
+        if self._values is None:
+            attributes = self.attributes
+            self._values = [
+                Values(name, entries, [attributes[entry][name] for entry in entries])
+                for names, entries in self.schemas().items()
+                for name in names
+            ]
+        return self._values
 
     def of_type(self, name: str) -> Lines:
         """The upserts of one type."""
@@ -60,9 +96,12 @@ class Lines:
         for column in _COLUMNS:
             values = getattr(self, column)
             values[:] = [values[entry] for entry in entries]
+        self._schemas = self._values = None
 
 
-_COLUMNS = tuple(name for name in Lines.__slots__ if name not in ("event", "count", "files", "others"))
+_COLUMNS = tuple(
+    name for name in Lines.__slots__ if name not in ("event", "count", "files", "others", "_schemas", "_values")
+)
 
 
 class Phases:

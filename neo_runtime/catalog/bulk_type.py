@@ -7,6 +7,7 @@ base segment, which is made in memory as every segment is. Records and embedding
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise, repeat
@@ -109,7 +110,7 @@ class TypeLoad:
         """Lines in the order of their files; `first` counts the lines before them."""
         deletions = [(place, event) for place, event in others if isinstance(event, Delete)]
         self._note(lines, quantized, [event for _, event in deletions])
-        self._columns.add(columns_of([*lines.attributes, *repeat({}, len(deletions))]))
+        self._columns.add(columns_of(lines.values(), len(lines.ids) + len(deletions)))
         if self._vectors:
             self._vectors.write(np.ascontiguousarray(embeddings, np.float32).data)
             self._vectors.write(bytes(4 * self.codebook.dimension * len(deletions)))
@@ -170,16 +171,18 @@ class TypeLoad:
         self._moved: NDArray[np.intp] = np.empty(0, np.intp)
         if alone and len(self.live):
             paths = self.sids
-            self.sids, refused = place_all(self.codebook, paths, self._placed[self.live], self._vector, progress)
+            self.sids, refused = place_all(self.codebook, paths, self._placed[self.live], self._given, progress)
             self._moved = self.live[self.sids != paths]
             self.refused = self.live[refused].tolist()
             self.live, self.sids = np.delete(self.live, refused), np.delete(self.sids, refused)
 
-    def _vector(self, number: int) -> Floats:
+    def _given(self, numbers: list[int]) -> Floats:
+        """Embeddings by the numbers of lines."""
         assert self._vectors is not None
-        width = 4 * self.codebook.dimension
-        self._vectors.seek(number * width)
-        return np.frombuffer(self._vectors.read(width), np.float32)
+        self._vectors.flush()
+        file, width = self._vectors.fileno(), 4 * self.codebook.dimension
+        data = b"".join([os.pread(file, width, number * width) for number in numbers])
+        return np.frombuffer(data, np.float32).reshape(-1, self.codebook.dimension)
 
     def records(self) -> Iterator[tuple[list[tuple[bytes, bytes]], list[tuple[str, ItemRecord]]]]:
         """Keys and records of the items, by key, in parts; and the records of those that got no SID."""
@@ -269,15 +272,21 @@ def _records(lines: Lines, quantized: Quantized) -> list[bytes]:
     """Encoded `ItemRecord`s of live items on their own paths."""
     paths = quantized.paths.tolist()
     columns = (
-        lines.titles, lines.descriptions, map(_sorted, lines.attributes), lines.popularities, lines.times_us,
+        lines.titles, lines.descriptions, _in_name_order(lines), lines.popularities, lines.times_us,
         repeat(False), paths, paths, quantized.errors, _hashes(lines), lines.topics, repeat(0), lines.offsets,
     )  # fmt: skip
     return list(map(_encode, zip(*columns, strict=False)))
 
 
-def _sorted(attributes: dict[str, Attribute]) -> dict[str, Attribute]:
-    names = list(attributes)
-    return attributes if names == sorted(names) else dict(sorted(attributes.items()))
+def _in_name_order(lines: Lines) -> list[dict[str, Attribute]]:
+    found = list(lines.attributes)
+    for schema, entries in lines.schemas().items():
+        names = sorted(schema)
+        if names != list(schema):
+            for entry in entries:
+                given = found[entry]
+                found[entry] = {name: given[name] for name in names}
+    return found
 
 
 def _gone(event: Delete) -> bytes:

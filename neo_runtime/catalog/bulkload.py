@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -41,6 +42,7 @@ from neo_runtime.types import ItemKey, Position
 
 _COMMIT_BYTES = 64 << 20  # records in one transaction
 
+_VALUE = itemgetter(1)
 _encode = msgspec.msgpack.encode
 
 Pairs = list[tuple[bytes, bytes]]
@@ -270,7 +272,7 @@ class _BulkLoad:
 
         for pairs in batches:
             waiting += pairs
-            size += sum(len(value) for _, value in pairs)
+            size += sum(map(len, map(_VALUE, pairs)))
             if size > _COMMIT_BYTES:
                 self._catalog.store.transact(body)
                 waiting.clear()

@@ -11,6 +11,7 @@ import io
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ _BLOCK = 512  # lines decoded at once: where one is bad, so many are decoded aga
 # An element of its own between two lines. No line can hold one half of it, or of what it stands in: a string ends
 # where its line does, and null is no member of an object, of a list of numbers, texts or windows.
 _BETWEEN = b"\n,null,"
+_FIRST, _BRACE = itemgetter(0), ord("{")
 _decode_block = msgspec.json.Decoder(list[ItemLine | None]).decode
 _decode_one = msgspec.json.Decoder(ItemLine).decode
 
@@ -88,7 +90,7 @@ def _read(path: Path) -> Iterator[tuple[list[int], list[bytes]]]:
                     some[0] = some[0].removeprefix(BYTE_ORDER_MARK)
                 numbers = list(range(number, number + len(some)))
                 number += len(some)
-                if not all(map(bytes.strip, some)):
+                if set(map(_FIRST, some)) != {_BRACE} and not all(map(bytes.strip, some)):
                     kept = [i for i, line in enumerate(some) if line.strip()]
                     numbers, some = [numbers[i] for i in kept], [some[i] for i in kept]
                 yield numbers, some

@@ -6,7 +6,7 @@ The format for people and scripts: {"type": "book", "id": "b1", "title": "…", 
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -122,7 +122,8 @@ def _event(item: ItemLine, record: RawRecord, vector: NDArray[np.float32] | None
 
 def micros(moment: datetime) -> int:
     """Since 1970."""
-    return (moment - EPOCH) // timedelta(microseconds=1)
+    since = moment - EPOCH
+    return since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds
 
 
 def _window(line: WindowLine) -> Window:

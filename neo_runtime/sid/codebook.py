@@ -62,19 +62,19 @@ class Codebook:
             rows = slice(start, start + _BATCH)
             residual = embeddings[rows].astype(np.float32, copy=True)
             for level, centroids in enumerate(self.centroids):
-                codes[rows, level] = np.argmin(self._distances(level, residual), axis=1)
+                codes[rows, level] = np.argmin(self.distances(level, residual), axis=1)
                 residual -= centroids[codes[rows, level]]
             errors[rows] = np.einsum("nd,nd->n", residual, residual)
         return codes, errors
 
-    def _distances(self, level: int, residual: Floats) -> Floats:
+    def distances(self, level: int, residual: Floats) -> Floats:
         """Squared distances to every centroid of the level, less the residual's own norm, halved: [n, K]."""
         scores: Floats = self._half_norms[level] - residual @ self.centroids[level].T
         return scores
 
     def nearest_tuples(self, embedding: Floats, level: int = 0) -> Iterator[tuple[int, ...]]:
         """Every tuple below `level`, the nearest code first at each level: the last level varies fastest."""
-        for code in np.argsort(self._distances(level, embedding[None])[0], kind="stable").tolist():
+        for code in np.argsort(self.distances(level, embedding[None])[0], kind="stable").tolist():
             if level == self.space.levels - 1:
                 yield (code,)
                 continue
