@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,7 +40,8 @@ class Compaction:
     def __init__(self, path: Path, named: Iterable[Predicate]) -> None:
         arguments = [sys.executable, "-m", "neo_runtime.catalog.compaction", str(path)]
         arguments.append(json.dumps([to_json(predicate) for predicate in named]))
-        self._process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: S603
+        pipe = subprocess.PIPE  # the input's end is how the child learns that its writer was killed
+        self._process = subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe)  # noqa: S603
 
     def is_over(self) -> bool:
         return self._process.poll() is not None
@@ -57,11 +59,18 @@ class Compaction:
         self._process.communicate()
 
 
+def _end_with_the_writer() -> None:
+    """Else two children could write segments of one generation: this one, and that of the next writer."""
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
+
+
 def main() -> None:
     from neo_runtime.catalog.catalog import open_reader
 
     configure_logging("warning")  # to standard error: standard output is the result's
     os.nice(NICENESS)
+    threading.Thread(target=_end_with_the_writer, daemon=True).start()
     reader, _ = open_reader(Path(sys.argv[1]))
     base, _ = write_segments(reader, [from_json(tree) for tree in json.loads(sys.argv[2])])
     sys.stdout.write(json.dumps({"generation": base.generation, "files": base.files, "checksums": base.checksums}))

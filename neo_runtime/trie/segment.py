@@ -101,7 +101,7 @@ class Segment:
         header = json.dumps(about).encode()
         header += b" " * (-(len(_MAGIC) + 8 + len(header)) % _ALIGNMENT)
         digest = hashlib.sha256()
-        temporary = path.with_suffix(".tmp")
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
         with temporary.open("wb") as file:
             parts: list[bytes | memoryview] = [_MAGIC + len(header).to_bytes(8, "little") + header]
             for array in arrays.values():
