@@ -21,7 +21,9 @@ _FEW_CHARS = item.MAX_ATTRIBUTE_BYTES // 2 // _BYTES_A_CHAR
 
 def suspects(lines: Lines, codebooks: Mapping[str, Codebook], *, has_embedder: bool) -> set[int]:
     """Entries of `lines` to look at one by one."""
-    found = {i for i, given in enumerate(lines.embeddings) if given is None} if not has_embedder else set()
+    found = set[int]()
+    if not has_embedder and None in lines.embeddings:
+        found.update(i for i, given in enumerate(lines.embeddings) if given is None)
     known = {name: book for name, book in codebooks.items() if _is_good_type(name)}
     if not known.keys() >= set(lines.types):
         found.update(i for i, name in enumerate(lines.types) if name not in known)
@@ -31,7 +33,8 @@ def suspects(lines: Lines, codebooks: Mapping[str, Codebook], *, has_embedder: b
     found.update(_empty(list(map(str.strip, lines.titles))))
     for texts, limit in ((lines.titles, item.MAX_TITLE_CHARS), (lines.descriptions, item.MAX_DESCRIPTION_CHARS)):
         found.update(_unencodable(texts), _above(texts, limit))
-    found.update(i for i, number in enumerate(lines.popularities) if not math.isfinite(number))
+    if not all(map(math.isfinite, lines.popularities)):
+        found.update(i for i, number in enumerate(lines.popularities) if not math.isfinite(number))
     found.update(_of_other_embeddings(lines, known))
     found.update(_of_attributes(lines))
     return found

@@ -32,6 +32,7 @@ class Leaves:
         if not is_first.all():
             order = np.lexsort((-popularities, load.sids))
         self._items, self._popularities = load.live[order], popularities[order]
+        self._ids = load.ids_of(self._items)
         self._starts = np.append(np.flatnonzero(is_first), len(order))
 
     def stats(self) -> TypeStats:
@@ -40,12 +41,11 @@ class Leaves:
 
     def bearers(self) -> Iterator[list[tuple[bytes, bytes]]]:
         """Keys and values of the table of SIDs, ascending."""
-        ids, item_type = self._load.ids_of(self._items), self._load.codebook.item_type
-        prefix = sid_key(item_type, 0)[:-8]
+        prefix = sid_key(self._load.codebook.item_type, 0)[:-8]
         for first in range(0, len(self._starts) - 1, _WRITTEN):
             starts = self._starts[first : first + _WRITTEN + 1]
             begin, end = int(starts[0]), int(starts[-1])
-            names = [text.decode() for text in texts_of(ids, begin, end)]
+            names = [text.decode() for text in texts_of(self._ids, begin, end)]
             all_bearers = list(zip(self._popularities[begin:end].tolist(), names, strict=True))
             keys = self._sids[starts[:-1]].astype(">u8").tobytes()
             places = (starts - begin).tolist()
@@ -56,9 +56,10 @@ class Leaves:
 
     def segment(self, named: Iterable[Predicate], *, canonical: bool) -> Segment:
         """`canonical`: only the best item of each SID."""
-        items, starts = self._items, self._starts
+        items, ids, starts = self._items, self._ids, self._starts
         keys = self._sids[starts[:-1]]
         leaf_rows = None if len(keys) == len(items) or canonical else starts.astype(np.int32)
         if canonical:
             items = items[starts[:-1]]
-        return Segment.build(self._load.codebook.space, keys, leaf_rows, self._load.rows(items), named)
+            ids = self._load.ids_of(items)
+        return Segment.build(self._load.codebook.space, keys, leaf_rows, self._load.rows(items, ids), named)

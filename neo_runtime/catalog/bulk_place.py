@@ -14,7 +14,7 @@ from neo_runtime.sid.codebook import Codebook, Floats
 from neo_runtime.sid.space import Keys
 
 _BATCH = 4_096  # items without a place that are looked at together
-_NEAREST = 8  # tuples of each that are: more are rarely needed
+_NEAREST = 32  # tuples of each that are: more are rarely needed
 _NOBODY = np.int64(2**63 - 1)
 
 Vectors = Callable[[list[int]], Floats]

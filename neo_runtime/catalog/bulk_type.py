@@ -31,12 +31,12 @@ from neo_runtime.sid.space import Keys
 from neo_runtime.trie.columns import Columns
 from neo_runtime.trie.rows import Ids, PackedRows
 from neo_runtime.trie.windows import Windows
-from neo_runtime.types import Attribute
 
 _QUANTIZED = 4_096  # embeddings at once: their distances stay in the cache
 _GATHERED = 65_536  # ids copied at once
 
 _encode = msgspec.msgpack.encode
+_encode_by_name = msgspec.msgpack.Encoder(order="deterministic").encode  # attributes in the order of their names
 _decode_record = msgspec.msgpack.Decoder(ItemRecord).decode
 
 
@@ -228,11 +228,11 @@ class TypeLoad:
         found: NDArray[np.float64] = self._all_popularities[self.final[self.live]]
         return found
 
-    def rows(self, items: NDArray[np.intp]) -> PackedRows:
-        """Ids, attributes and availability of some items. Once: the sources are given up."""
+    def rows(self, items: NDArray[np.intp], ids: Ids) -> PackedRows:
+        """Some items with attributes and availability. Once: the sources are given up."""
         columns = self._columns.whole(Columns(0, {})).take(self.final[items])
         windows = self._windows.whole(Windows.of([])).take(items)
-        return PackedRows(self.ids_of(items), columns, windows)
+        return PackedRows(ids, columns, windows)
 
     def ids_of(self, items: NDArray[np.intp]) -> Ids:
         """Their ids, packed in the order given."""
@@ -272,21 +272,10 @@ def _records(lines: Lines, quantized: Quantized) -> list[bytes]:
     """Encoded `ItemRecord`s of live items on their own paths."""
     paths = quantized.paths.tolist()
     columns = (
-        lines.titles, lines.descriptions, _in_name_order(lines), lines.popularities, lines.times_us,
+        lines.titles, lines.descriptions, lines.attributes, lines.popularities, lines.times_us,
         repeat(False), paths, paths, quantized.errors, _hashes(lines), lines.topics, repeat(0), lines.offsets,
     )  # fmt: skip
-    return list(map(_encode, zip(*columns, strict=False)))
-
-
-def _in_name_order(lines: Lines) -> list[dict[str, Attribute]]:
-    found = list(lines.attributes)
-    for schema, entries in lines.schemas().items():
-        names = sorted(schema)
-        if names != list(schema):
-            for entry in entries:
-                given = found[entry]
-                found[entry] = {name: given[name] for name in names}
-    return found
+    return list(map(_encode_by_name, zip(*columns, strict=False)))
 
 
 def _gone(event: Delete) -> bytes:

@@ -117,7 +117,7 @@ class _Chunk:
         items = self._items()
         found = Lines(self._event, len(self._lines), list(dict.fromkeys(self._topics)))
         plain = [place for place, item in enumerate(items) if item and not item.deleted and item.windows is _UNSET]
-        self._fill(found, plain, [item for place in plain if (item := items[place])])
+        self._fill(found, plain, [item for item in items if item and not item.deleted and item.windows is _UNSET])
         if len(plain) < len(items):
             among = set(plain)
             found.others = [(place, self._event(place)) for place in range(len(items)) if place not in among]
