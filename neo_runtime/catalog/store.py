@@ -38,7 +38,7 @@ MAX_READERS = 1024
 HEADROOM_SHARE = 0.2  # of the map; a larger transaction than that makes the map grow in its middle, and is repeated
 GROWTH_PATIENCE_S = 1.0
 SLOW_READ_S = 1.0
-_OWN_TABLE, _INODE = b"writer", b"inode"
+_OWN_TABLE, _INODE = "writer", b"inode"
 _LOOKS = 20
 
 __all__ = ["MapGrownError", "Store", "accept_copy", "audit", "no_writer"]
@@ -86,20 +86,29 @@ class Store:
             )  # fmt: skip
             self.clear_stale_readers()
             self._refuse_damage()
-            self._tables = {name: db for name in TABLES if (db := self._table(name.encode())) is not None}
-            self._own = self._table(_OWN_TABLE)
+            self._tables, self._own = self._opened_tables()
         except (lmdb.Error, OSError) as error:
             raise CatalogError(
                 f"catalog {self.path} cannot be opened ({error}); restore it, or remove it and load it again"
             ) from error
         self._refuse_copy()
 
-    def _table(self, name: bytes) -> Any:
-        """None where only a writer's migration makes it."""
-        try:
-            return self._env.open_db(name, create=self._writable)
-        except lmdb.NotFoundError:
-            return None
+    def _opened_tables(self) -> tuple[dict[str, Any], Any]:
+        """What there is of them, and our own. A writer makes those that are missing, all at once."""
+        names = {name: name.encode() for name in (*TABLES, _OWN_TABLE)}
+        if self._writable:
+            with self._env.begin(write=True) as txn:
+                tables = {name: self._env.open_db(key, txn=txn) for name, key in names.items()}
+        else:
+            tables = {}
+            with self._reading():
+                for name, key in names.items():
+                    with suppress(lmdb.NotFoundError):
+                        tables[name] = self._env.open_db(key, create=False)
+        own = tables.pop(_OWN_TABLE, None)
+        if not tables:
+            raise CatalogError(f"the catalog in {self.path} is not made yet; `neo catalog load` makes one")
+        return tables, own
 
     def _refuse_what_is_no_file(self) -> None:
         is_missing = not self._data.exists()
@@ -147,6 +156,8 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """A short read transaction: copy out what is needed and leave."""
+        if len(self._tables) < len(TABLES):  # it was just being made, or is of an older schema
+            self._tables, self._own = self._opened_tables()
         began = time.monotonic()
         with self._reading() as txn:
             transaction = Transaction(txn, self._tables)
@@ -309,7 +320,7 @@ def accept_copy(folder: Path) -> None:
     inode = (folder / "data.mdb").stat().st_ino.to_bytes(8)
     try:
         with suppress(lmdb.NotFoundError), env.begin(write=True) as txn:
-            table = env.open_db(_OWN_TABLE, txn=txn, create=False)
+            table = env.open_db(_OWN_TABLE.encode(), txn=txn, create=False)
             if txn.get(_INODE, inode, db=table) != inode:
                 txn.delete(_INODE, db=table)
     finally:
