@@ -274,7 +274,7 @@ class Batch:
     def _refuse(self, source: RawRecord, reason: str, message: str) -> None:
         letter = DeadLetter(
             *source.position, source.key, source.value, list(source.headers), reason, message[:MAX_MESSAGE_CHARS],
-            time.time_ns() // 1000,
+            time.time_ns() // 1000, source.timestamp_us,
         )  # fmt: skip
         number = self._state.dead_letters
         self._txn.put_dead_letter(number, letter)

@@ -87,6 +87,8 @@ class DeadLetter(msgspec.Struct, array_like=True, frozen=True, tag=True):
     reason: str
     message: str
     time_us: int
+    timestamp_us: int = 0
+    """The record's own time; 0: not kept."""
 
     @property
     def position(self) -> Position:

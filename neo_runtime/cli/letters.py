@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.markup import escape
@@ -14,11 +14,17 @@ from neo_runtime.cli import show
 from neo_runtime.cli.ask import AsJson
 from neo_runtime.cli.serve import override
 from neo_runtime.errors import StartupError
+from neo_runtime.types import ItemKey, Position
+
+if TYPE_CHECKING:
+    from neo_runtime.catalog.tables import Transaction
 
 app = typer.Typer(help="Events that were refused: list them, explain one, put them back.", invoke_without_command=True)
 
 CatalogFolder = Annotated[Path | None, typer.Option("--catalog", help="Folder of the catalog.", envvar="NEO_CATALOG")]
 Reason = Annotated[str, typer.Option(help="Only those of this reason.")]
+Since = Annotated[str, typer.Option(help="Only those refused since, as 2026-05-01 or with a time (UTC).")]
+Limit = Annotated[int, typer.Option(help="Newest ones shown.", min=1)]
 Bootstrap = Annotated[
     str | None, typer.Option("--kafka", help="Kafka brokers, host:port.", envvar="NEO_KAFKA_BOOTSTRAP")
 ]
@@ -29,17 +35,30 @@ def dead_letters(
     context: typer.Context,
     catalog: CatalogFolder = None,
     reason: Reason = "",
-    since: Annotated[str, typer.Option(help="Only those refused since, as 2026-05-01 or with a time (UTC).")] = "",
-    limit: Annotated[int, typer.Option(help="Newest ones shown.", min=1)] = 20,
+    since: Since = "",
+    limit: Limit = 20,
     json: AsJson = False,
 ) -> None:
     """Events that were refused: where they came from and why.
 
     neo catalog dead-letters --reason UNKNOWN_TYPE
     """
-    if context.invoked_subcommand:
-        return
-    letters, total = _read(catalog)
+    command = context.invoked_subcommand
+    if command is None:
+        listed(catalog, reason, since, limit, json)
+    elif misplaced := [name for name in context.params if _is_given(context, name)]:  # it would not hear of them
+        raise typer.BadParameter(f"write --{misplaced[0]} behind {command!r}, not before it")
+
+
+@app.command("list")
+def listed(
+    catalog: CatalogFolder = None, reason: Reason = "", since: Since = "", limit: Limit = 20, json: AsJson = False
+) -> None:
+    """Events that were refused, the newest last; the same as without a command.
+
+    neo catalog dead-letters list --since 2026-05-01
+    """
+    letters, total, overtaken = _read(catalog)
     since_us = _moment(since)
     wanted = [
         (number, x)
@@ -49,7 +68,11 @@ def dead_letters(
     rows = [(number, _origin(x), x.reason, x.message, _short(x.key), _short(x.value)) for number, x in wanted]
     columns = ("number", "origin", "reason", "message", "key", "value")
     if json:
-        show.as_json({"total": total, "dead_letters": [dict(zip(columns, row, strict=True)) for row in rows]})
+        found = [
+            {**dict(zip(columns, row, strict=True)), "changed_since": letter.position in overtaken}
+            for row, (_, letter) in zip(rows, wanted, strict=True)
+        ]
+        show.as_json({"total": total, "dead_letters": found})
     else:
         cells = [[escape(_printable(str(cell))) for cell in row] for row in rows]
         show.table(f"{len(rows)} of {total} dead letters", columns, cells)
@@ -67,7 +90,7 @@ def explain(
     """
     from neo_runtime.ingest import replay
 
-    letters, _ = _read(catalog)
+    letters, _, overtaken = _read(catalog)
     (letter,) = replay.chosen(letters, [number], "", all_of_them=False)
     about = {
         "number": number,
@@ -78,6 +101,7 @@ def explain(
         "value": replay.shown(letter, availability_topic=override(catalog=catalog).availability_topic),
         "reason": letter.reason,
         "message": letter.message,
+        "changed_since": letter.position in overtaken,
         "advice": replay.advice(letter.reason),
     }
     if json:
@@ -107,23 +131,27 @@ def put_back(
     from neo_runtime.ingest import replay
 
     settings = override(catalog=catalog, kafka_bootstrap=kafka)
-    letters, _ = _read(catalog)
+    letters, _, overtaken = _read(catalog)
     chosen = replay.chosen(letters, numbers or [], reason, all_of_them=everything)
     found = replay.plan(
         chosen, has_kafka=bool(settings.kafka_bootstrap), assignments_topic=settings.assignments_topic
     )  # fmt: skip
+    changed = sum(letter.position in overtaken for letter in (*found.kafka, *found.lines))
     going = [(count, why, target) for (target, why), count in found.counts().items()]
     for letter, obstacle in found.impossible:
         show.errors.print(f"{_origin(letter)} stays: {obstacle}", markup=False, highlight=False)
     if not json:
         lines = [f"{count:,} {why} to {target}" for count, why, target in going] or ["nothing to put back"]
+        if changed:
+            lines.append(f"{changed:,} of them are of items that changed since: what is newer stays")
         show.console.print("\n".join(lines), markup=False, highlight=False)
     done = 0
     if going and not dry_run and _confirmed(yes=yes, json=json):
         done = replay.replay(found, settings)
     if json:
         records = [{"count": count, "reason": why, "target": target} for count, why, target in going]
-        show.as_json({"records": records, "stay": len(found.impossible), "replayed": done})
+        stay = len(found.impossible)
+        show.as_json({"records": records, "stay": stay, "changed_since": changed, "replayed": done})
     elif done:
         show.console.print(f"put back {done:,}; what is refused again is a new letter")
     if found.impossible and not going:
@@ -136,14 +164,37 @@ def _confirmed(*, yes: bool, json: bool) -> bool:
     return yes or typer.confirm("Put them back?", err=True)
 
 
-def _read(catalog: Path | None) -> tuple[list[tuple[int, DeadLetter]], int]:
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+class _Kept(NamedTuple):
+    """`overtaken`: letters whose log has changed their item since."""
+
+    letters: list[tuple[int, DeadLetter]]
+    total: int
+    overtaken: set[Position]
+
+
+def _read(catalog: Path | None) -> _Kept:
     from neo_runtime.catalog.catalog import open_reader
 
     reader, _ = open_reader(override(catalog=catalog).catalog)
     with reader.store.read() as txn:
         letters, total = list(txn.dead_letters()), txn.state().dead_letters
+        overtaken = {letter.position for _, letter in letters if _is_overtaken(letter, txn)}
     reader.store.close()
-    return letters, total
+    return _Kept(letters, total, overtaken)
+
+
+def _is_overtaken(letter: DeadLetter, txn: Transaction) -> bool:
+    try:
+        key = ItemKey.parse((letter.key or b"").decode())
+    except ValueError:  # UnicodeDecodeError is one
+        return False
+    record = txn.item(key)
+    return record is not None and record.is_newer_than(letter.position)
 
 
 def _moment(text: str) -> int:

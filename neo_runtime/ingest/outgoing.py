@@ -22,6 +22,10 @@ class KafkaRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes]]
+    partition: int | None = None
+    """None: the key decides."""
+    timestamp_ms: int | None = None
+    """None: now."""
 
 
 class OutgoingEncoder:

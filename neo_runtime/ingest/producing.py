@@ -48,7 +48,7 @@ def publish_records(bootstrap: str, records: Iterable[KafkaRecord]) -> int:
 def _send(sink: KafkaSink, record: KafkaRecord, arrived: int) -> KafkaDelivery:
     try:
         return sink.send(record)
-    except KafkaError as error:
+    except (KafkaError, ValueError) as error:  # ValueError: there is no such partition
         raise _failure(record.topic, arrived, error) from error
 
 

@@ -106,9 +106,7 @@ class KafkaSink:
 
     def send(self, record: KafkaRecord) -> KafkaDelivery:
         """See RecordSink. Blocks for seconds where the topic is not known; BrokerUnavailableError where nobody is."""
-        return KafkaDelivery(
-            self._connect().send(record.topic, key=record.key, value=record.value, headers=record.headers)
-        )
+        return KafkaDelivery(self._connect().send(**record._asdict()))
 
     def commit(self) -> None:
         """See RecordSink. Every record is on its own."""

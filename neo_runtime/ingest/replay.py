@@ -90,7 +90,8 @@ def _obstacle(letter: DeadLetter, *, has_kafka: bool, assignments_topic: str) ->
 
 def replay(found: Plan, settings: Settings) -> int:
     """Put the records back, untouched but for a header that counts replays; returns how many. Headers that were null
-    become empty ones: kafka-python sends no others.
+    become empty ones: kafka-python sends no others. Partition and time stay theirs: a producer may have chosen the
+    partition in its own way, and an event that names no time would overtake what was said of its item since.
 
     BrokerUnavailableError or EventError with the number of those that arrived; the rest can be replayed again.
     """
@@ -105,7 +106,10 @@ def _record(letter: DeadLetter) -> KafkaRecord:
     before = [value for name, value in letter.headers if name == REPLAYED and value is not None]
     times = int(before[-1]) + 1 if before and before[-1].isdigit() else 1
     headers = [(name, value or b"") for name, value in letter.headers if name != REPLAYED]
-    return KafkaRecord(letter.topic, letter.key, letter.value, [*headers, (REPLAYED, str(times).encode())])
+    return KafkaRecord(
+        letter.topic, letter.key, letter.value, [*headers, (REPLAYED, str(times).encode())],
+        letter.partition, letter.timestamp_us // 1_000 or None,
+    )  # fmt: skip
 
 
 def advice(reason: str) -> str:

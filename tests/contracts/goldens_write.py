@@ -71,7 +71,7 @@ SEGMENT_SHA256 = "47d575c4c505d237be9d9f9cad100285ca617635957c95a46d72d0dc0b7bee
 
 LETTER = DeadLetter(
     "neo.catalog.items", 3, 41, b"film/\xff", b"\x00bad", [("content-type", b"application/json"), ("trace", None)],
-    "UNDECODABLE", "not an ItemEvent: ö", TIME_US,
+    "UNDECODABLE", "not an ItemEvent: ö", TIME_US, TIME_US - 1_000,
 )  # fmt: skip
 DESCRIPTION = Description(2, "default", "0a1b2c3d", "share", {"film": FINGERPRINT})
 STATE = State(8, TIME_US, {"film": TypeStats(4, 4, 0)}, {"upserted": 5, "deleted": 1}, 1, 2)
@@ -133,7 +133,7 @@ def _sorted(value: bytes | None) -> bytes | None:
 def outgoing() -> list[Row]:
     """Name, topic, key, value, headers."""
     encoder = OutgoingEncoder("neo.catalog.assignments", Changelog({"film": CODEBOOK}, DESCRIPTION.catalog_id))
-    return [(name, *encoder.encode(record, cut)) for name, (record, cut) in OUTGOING.items()]
+    return [(name, *encoder.encode(record, cut)[:4]) for name, (record, cut) in OUTGOING.items()]
 
 
 def messages() -> list[Row]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from google.protobuf.descriptor import Descriptor
@@ -19,7 +20,7 @@ from google.protobuf.message import Message
 
 from neo_runtime.catalog.catalog import open_reader
 from neo_runtime.catalog.item import RawRecord, Stored, Upsert
-from neo_runtime.catalog.records import Assignment
+from neo_runtime.catalog.records import Assignment, DeadLetter
 from neo_runtime.catalog.store import Store
 from neo_runtime.catalog.tables import TABLES
 from neo_runtime.ingest.changelog import Changelog
@@ -138,6 +139,12 @@ def test_published_dead_letters_carry_the_record_untouched_and_say_why() -> None
         "neo.errors.reason": b"UNDECODABLE",
         "neo.errors.time": b"2025-06-01T00:00:00.123456Z",
     }
+
+
+def test_a_letter_that_was_stored_without_its_records_time_is_still_read() -> None:
+    fields = ["DeadLetter", *msgspec.structs.astuple(golden.LETTER)[:-1]]
+    stored = msgspec.msgpack.encode(fields)
+    assert msgspec.msgpack.decode(stored, type=DeadLetter) == msgspec.structs.replace(golden.LETTER, timestamp_us=0)
 
 
 def golden_catalog(folder: Path) -> Path:

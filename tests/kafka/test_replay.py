@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,4 +52,48 @@ def test_a_record_is_not_put_back_into_a_topic_that_is_gone(bootstrap: str, topi
     )  # fmt: skip
     assert done.returncode != 0
     assert "does the topic exist" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_record_goes_back_to_its_partition_with_its_time_and_does_not_overtake_what_was_said_since(
+    bootstrap: str, topics: Topics, tmp_path: Path
+) -> None:
+    """Whatever partitioner its producer had: another partition's order says nothing of this key's."""
+    said = {"item": {"itemType": "film", "itemId": "a"}, "upserted": {"title": "Old"}}
+    value, headers, times = json.dumps(said).encode(), [("content-type", b"application/json")], (1_000, 2_000)
+    brokers.make_topic(bootstrap, topics.items, partitions=3)
+    sent = brokers.send(
+        bootstrap, topics.items, [Record(b"film/a", value, headers, partition, times[0]) for partition in range(3)]
+    )
+    folder = tmp_path / "c"
+    made = Catalog.create(folder, tiny.codebooks())
+    made.apply([
+        Rejected(RawRecord(place, b"film/a", value, tuple(headers), times[0] * 1_000), "EMBEDDING_MISSING", "why")
+        for place in sent
+    ])  # fmt: skip
+    newer = RawRecord(Position(topics.items, 1, sent[1].offset + 1), b"film/a", b"", (), times[1] * 1_000)
+    made.apply([replace(tiny.upsert("film/a"), event_time_us=times[1] * 1_000, source=newer)])
+    made.close()
+    listed = processes.neo("catalog", "dead-letters", "list", "--json", "--catalog", str(folder))
+    assert [row["changed_since"] for row in json.loads(listed.stdout)["dead_letters"]] == [False, True, False]
+    done = processes.neo(
+        "catalog", "dead-letters", "replay", "--all", "--yes", "--catalog", str(folder), "--kafka", bootstrap
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "1 of them" in done.stdout
+    found = [(r.partition, r.timestamp, r.value) for r in brokers.read_topic(bootstrap, topics.items)]
+    assert found == [(partition, times[0], value) for partition in (0, 0, 1, 1, 2, 2)]
+
+
+def test_a_record_whose_partition_is_gone_stays(bootstrap: str, topics: Topics, tmp_path: Path) -> None:
+    brokers.make_topic(bootstrap, topics.items)
+    folder = tmp_path / "c"
+    made = Catalog.create(folder, tiny.codebooks())
+    made.apply([Rejected(RawRecord(Position(topics.items, 4, 0), b"film/a", b"{", (), 1), "UNDECODABLE", "why")])
+    made.close()
+    done = processes.neo(
+        "catalog", "dead-letters", "replay", "0", "--yes", "--catalog", str(folder), "--kafka", bootstrap
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "partition 4" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr

@@ -137,7 +137,8 @@ def test_a_line_that_is_put_back_is_followed_again_and_may_fail_again(tmp_path: 
     assert told["advice"] == ADVICE["UNKNOWN_TYPE"]
     assert '"title": "B"' in told["value"]
     assert json.loads(neo("replay", "1", "--dry-run", "--json")) == {
-        "records": [{"count": 1, "reason": "UNKNOWN_TYPE", "target": eventfile.NAME}], "stay": 0, "replayed": 0
+        "records": [{"count": 1, "reason": "UNKNOWN_TYPE", "target": eventfile.NAME}], "stay": 0,
+        "changed_since": 0, "replayed": 0,
     }  # fmt: skip
     unasked = letters_of(folder, "replay", "1", "--json")
     assert unasked.returncode != 0
@@ -167,3 +168,12 @@ def test_records_of_kafka_are_shown_whatever_they_hold_and_stay_without_a_broker
     stays = letters_of(folder, "replay", "--all", "--yes")
     assert stays.returncode == 1
     assert "NEO_KAFKA_BOOTSTRAP" in stays.stderr
+
+
+@pytest.mark.parametrize("command", [("explain", "0"), ("replay", "--all", "--yes")])
+def test_an_option_before_the_command_is_refused_since_it_would_name_another_catalog(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = processes.neo("catalog", "dead-letters", "--catalog", str(tmp_path), *command)
+    assert done.returncode == 2
+    assert "--catalog" in done.stderr
