@@ -67,6 +67,7 @@ class EmbeddingStage:
         }  # fmt: skip
         self._consumer: Any = None
         self._producer: Any = None
+        self._told: set[TopicPartition] = set()
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`; the batch in hand is finished. Outages are waited out.
@@ -94,6 +95,7 @@ class EmbeddingStage:
                 raise BrokerUnavailableError(f"the group of {self._source} has dropped this member")
             for batch in cut(records, self._max_batch_bytes):
                 self._forward(batch, group)
+            self._tell_lag()
         except TOO_LARGE as error:
             self._drop()
             raise StartupError(
@@ -151,6 +153,18 @@ class EmbeddingStage:
             kept = [header for header in ready[place][2] if header[0].lower() != CONTENT_TYPE]
             ready[place] = (said.key, said.value, [*kept, *said.headers])
         return ready, len(wanting)
+
+    def _tell_lag(self) -> None:
+        """Of the partitions that are ours now: of one that went, another member tells."""
+        assigned = set(self._consumer.assignment())
+        for tp in self._told - assigned:
+            metrics.INGEST_LAG.remove(tp.topic, tp.partition)
+        self._told &= assigned
+        for tp in assigned:
+            end, position = self._consumer.highwater(tp), self._consumer.position(tp, timeout_ms=0)
+            if end is not None and position is not None:  # else nothing was fetched of it yet
+                metrics.INGEST_LAG.labels(tp.topic, tp.partition).set(max(0, end - position))
+                self._told.add(tp)
 
     def _drop(self) -> None:
         """A transaction that was not committed leaves nothing."""

@@ -14,7 +14,9 @@ SERVED_GENERATION = Gauge("neo_trie_generation", "Newest catalog generation that
 EVENTS_APPLIED = Counter("neo_events_applied", "Item events by what they did.", ["outcome"])
 CATALOG_GENERATION = Gauge("neo_catalog_generation", "Newest generation that this worker committed.")
 CATALOG_ROLE = Enum("neo_catalog_role", "What this catalog worker does.", states=["assigner", "standby", "replica"])
-INGEST_LAG = Gauge("neo_ingest_lag_records", "Records in the log that are not applied.", ["topic", "partition"])
+INGEST_LAG = Gauge(
+    "neo_ingest_lag_records", "Records in the log that are not applied, or not passed on.", ["topic", "partition"]
+)
 INGEST_DELAY_SECONDS = Gauge(
     "neo_ingest_delay_seconds", "From the time of the newest batch's oldest record to its commit; 0 where none waits."
 )

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from kafka.errors import KafkaError, MessageSizeTooLargeError
+from kafka.structs import TopicPartition
 from numpy.typing import NDArray
+from prometheus_client import REGISTRY
 
 from neo_runtime.catalog.item import RawRecord, Upsert
 from neo_runtime.errors import StartupError
@@ -35,6 +37,8 @@ class Broker:
         self.committed, self.target, self.journal = 0, list[bytes](), list[str]()
         self.refusals: list[Exception] = []
         self.generations: list[int] = []
+        self.lags: list[float | None] = []
+        self.gone = False
         self.stop = threading.Event()
 
 
@@ -48,6 +52,8 @@ class Consumer:
         assert topics == [SOURCE]
 
     def poll(self, timeout_ms: int) -> dict[str, list[Any]]:
+        if self._broker.journal:
+            self._broker.lags.append(told_lag())
         records = self._broker.log[self._next : self._next + self._limit]
         self._next += len(records)
         if not records:
@@ -58,6 +64,15 @@ class Consumer:
 
     def group_metadata(self) -> Any:
         return SimpleNamespace(generation_id=self._broker.generations.pop(0) if self._broker.generations else 1)
+
+    def assignment(self) -> set[TopicPartition]:
+        return set() if self._broker.gone and self._next == len(self._broker.log) else {TopicPartition(SOURCE, 0)}
+
+    def highwater(self, partition: TopicPartition) -> int:
+        return len(self._broker.log)
+
+    def position(self, partition: TopicPartition, timeout_ms: int) -> int:
+        return self._next
 
     def close(self, **options: Any) -> None:
         """Nothing is left behind."""
@@ -115,6 +130,10 @@ class Embedder:
 
 def answer(error: Exception | None) -> Any:
     return SimpleNamespace(is_done=True, exception=error, wait=lambda timeout_ms: None)
+
+
+def told_lag() -> float | None:
+    return REGISTRY.get_sample_value("neo_ingest_lag_records", {"topic": SOURCE, "partition": "0"})
 
 
 def upsert(number: int, words: int = 1) -> bytes:
@@ -181,3 +200,13 @@ def test_an_event_too_large_for_the_target_ends_the_stage_and_says_what_to_raise
     with pytest.raises(StartupError, match=r"'items\.embedded'.*raise its max\.message\.bytes"):
         follow(broker, monkeypatch)
     assert (broker.committed, broker.target) == (0, [])
+
+
+def test_the_lag_is_what_is_left_of_the_partitions_that_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Broker([upsert(number) for number in range(5)])
+    follow(broker, monkeypatch, max_batch=2)
+    assert broker.lags == [3, 1, 0]
+    broker = Broker([upsert(number) for number in range(5)])
+    broker.gone = True
+    follow(broker, monkeypatch, max_batch=2)
+    assert broker.lags == [3, 1, None], "another member has the partition now, and tells its lag"
