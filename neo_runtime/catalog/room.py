@@ -20,6 +20,11 @@ def is_full(code: int | None) -> bool:
     return code in _FULL
 
 
+def cause(code: int) -> str:
+    """Such an error number in words."""
+    return os.strerror(code) if code != errno.EIO else "only a part was taken: the disk is full, or failing"
+
+
 def larger(map_size: int) -> int:
     """The next size of a map."""
     size = map_size * 2 if map_size < DOUBLED_UP_TO else map_size + map_size // 4

@@ -27,7 +27,7 @@ import structlog
 
 from neo_runtime.catalog.datafile import Glance, audit, glance, problem_of_metas
 from neo_runtime.catalog.gate import Gate
-from neo_runtime.catalog.room import back_lock_file, has_address_space, is_full, larger
+from neo_runtime.catalog.room import back_lock_file, cause, has_address_space, is_full, larger
 from neo_runtime.catalog.tables import TABLES, Transaction
 from neo_runtime.catalog.usage import Usage
 from neo_runtime.errors import CatalogError, StorageError, UnavailableError
@@ -226,7 +226,7 @@ class Store:
             if not is_full(error.code):
                 raise
             raise StorageError(
-                f"catalog {self.path} cannot be written ({error.reason}); nothing was changed: make room on its disk"
+                f"catalog {self.path} cannot be written ({cause(error.code)}); nothing was changed: make room on its disk"
             ) from error
         self._is_marked = True
 

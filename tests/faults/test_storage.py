@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import shutil
 import urllib.request
@@ -218,3 +219,7 @@ def test_what_was_copied_at_work_is_verified_and_taken_on_request(tmp_path: Path
     assert accepted.returncode == 0, accepted.stdout + accepted.stderr
     with closing(Catalog.open(tmp_path / "copy")) as copy:
         assert len(copy.reader.view().types["film"]) == 20
+        info = processes.neo("catalog", "info", "--json", "--catalog", str(tmp_path / "copy"))
+    found = json.loads(info.stdout)
+    assert {table["table"]: table["entries"] for table in found["tables"]}["items"] == 60
+    assert found["usage"]["headroom_bytes"] > 0
