@@ -226,7 +226,7 @@ class Store:
             if not is_full(error.code):
                 raise
             raise StorageError(
-                f"catalog {self.path} cannot be written ({cause(error.code)}); nothing was changed: make room on its disk"
+                f"catalog {self.path} cannot be written ({cause(error.code)}); nothing changed: make room on its disk"
             ) from error
         self._is_marked = True
 
