@@ -339,7 +339,7 @@ class _Letters:
     def add(self, source: RawRecord, reason: str, message: str) -> None:
         letter = DeadLetter(
             *source.position, source.key, source.value, list(source.headers), reason, message[:MAX_MESSAGE_CHARS],
-            _now_us(),
+            _now_us(), source.timestamp_us,
         )  # fmt: skip
         self._kept.append((self.order(source.position), letter))
         self._reasons[f"dead_letters.{reason}"] += 1
