@@ -21,7 +21,6 @@ from neo_runtime.sid.codebook import Codebook
 from neo_runtime.trie import Leaf, Row
 from neo_runtime.types import ItemKey, Position
 
-MAX_MESSAGE_CHARS = 500  # messages quote what was refused, up to the whole value
 MIN_WAITING, MAX_WAITING_US = 1_000, 24 * 3_600 * 1_000_000
 KEPT_DEAD_LETTERS = 10_000  # the newest; older ones stay counted
 
@@ -272,10 +271,7 @@ class Batch:
                 self._state.count("availability_forgotten")
 
     def _refuse(self, source: RawRecord, reason: str, message: str) -> None:
-        letter = DeadLetter(
-            *source.position, source.key, source.value, list(source.headers), reason, message[:MAX_MESSAGE_CHARS],
-            time.time_ns() // 1000, source.timestamp_us,
-        )  # fmt: skip
+        letter = DeadLetter.of(source, reason, message)
         number = self._state.dead_letters
         self._txn.put_dead_letter(number, letter)
         if number >= KEPT_DEAD_LETTERS:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import msgspec
 
-from neo_runtime.catalog.batch import KEPT_DEAD_LETTERS, MAX_MESSAGE_CHARS, MIN_WAITING, Applied
+from neo_runtime.catalog.batch import KEPT_DEAD_LETTERS, MIN_WAITING, Applied
 from neo_runtime.catalog.bulk_check import suspects
 from neo_runtime.catalog.bulk_leaves import Leaves
 from neo_runtime.catalog.bulk_lines import FOLDER, Lines, Phases
@@ -337,11 +337,7 @@ class _Letters:
         return self._topics.setdefault(position.topic, len(self._topics)), position.offset
 
     def add(self, source: RawRecord, reason: str, message: str) -> None:
-        letter = DeadLetter(
-            *source.position, source.key, source.value, list(source.headers), reason, message[:MAX_MESSAGE_CHARS],
-            _now_us(), source.timestamp_us,
-        )  # fmt: skip
-        self._kept.append((self.order(source.position), letter))
+        self._kept.append((self.order(source.position), DeadLetter.of(source, reason, message)))
         self._reasons[f"dead_letters.{reason}"] += 1
         self.count += 1
         if len(self._kept) >= 2 * KEPT_DEAD_LETTERS:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 
-from neo_runtime.catalog.item import ItemRecord
+from neo_runtime.catalog.item import ItemRecord, RawRecord
 from neo_runtime.trie.windows import Window
 from neo_runtime.types import ItemKey, Position
 
 SCHEMA_VERSION = 2
+MAX_MESSAGE_CHARS = 500  # messages quote what was refused, up to the whole value
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -89,6 +92,15 @@ class DeadLetter(msgspec.Struct, array_like=True, frozen=True, tag=True):
     time_us: int
     timestamp_us: int = 0
     """The record's own time; 0: not kept."""
+
+    @classmethod
+    def of(cls, source: RawRecord, reason: str, message: str) -> DeadLetter:
+        """Refused now. Producers can set any time; one that no integer holds is not kept."""
+        timestamp_us = source.timestamp_us if 0 <= source.timestamp_us < 1 << 63 else 0
+        return cls(
+            *source.position, source.key, source.value, list(source.headers), reason, message[:MAX_MESSAGE_CHARS],
+            time.time_ns() // 1000, timestamp_us,
+        )  # fmt: skip
 
     @property
     def position(self) -> Position:
