@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neo_runtime.errors import EventError
-from neo_runtime.sid.assign import nearest_free
+from neo_runtime.sid.assign import MAX_TRIES
 from neo_runtime.sid.codebook import Codebook, Floats
 from neo_runtime.sid.space import Keys
 
 _BATCH = 4_096  # items without a place that are looked at together
 _NEAREST = 32  # tuples of each that are: more are rarely needed
+_SEARCHED = 64  # tuples at once where these are taken
 _NOBODY = np.int64(2**63 - 1)
 
 Vectors = Callable[[list[int]], Floats]
@@ -108,15 +108,30 @@ class _Placing:
         return found
 
     def _search(self, number: int, item: int, embedding: Floats) -> None:
-        def is_free(key: int) -> bool:
-            return key not in self._taken and int(self._owners.since(np.array([key], np.uint64))[0]) > number
+        """`sid.assign.nearest_free`, many tuples at a time."""
+        left = MAX_TRIES
+        for keys in self._tuples(embedding):
+            some = keys[:left]
+            for key, other in zip(some.tolist(), self._owners.since(some).tolist(), strict=True):
+                if other > number and key not in self._taken:
+                    self._take(item, key, is_owned=other != _NOBODY)
+                    return
+            left -= len(some)
+            if not left:
+                break
+        self.refused.append(item)
 
-        try:
-            sid = nearest_free(self._codebook, embedding, is_free)
-        except EventError:
-            self.refused.append(item)
-        else:
-            self._take(item, sid, is_owned=True)
+    def _tuples(self, rest: Floats, level: int = 0, prefix: int = 0) -> Iterator[Keys]:
+        """What `Codebook.nearest_tuples` gives, in pieces."""
+        codebook = self._codebook
+        codes = np.argsort(codebook.distances(level, rest[None])[0], kind="stable")
+        keys = np.uint64(prefix) + (codes.astype(np.uint64) << np.uint64(codebook.space.shifts[level]))
+        if level == codebook.space.levels - 1:
+            for start in range(0, len(keys), _SEARCHED):
+                yield keys[start : start + _SEARCHED]
+            return
+        for code, key in zip(codes.tolist(), keys.tolist(), strict=True):
+            yield from self._tuples(rest - codebook.centroids[level][code], level + 1, key)
 
     def _take(self, item: int, sid: int, *, is_owned: bool) -> None:
         """`is_owned`: it may be somebody's path, who comes later."""

@@ -14,8 +14,6 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from neo_runtime.catalog.batch import Applied
 from neo_runtime.catalog.bulk_lines import Phases
 from neo_runtime.catalog.bulkload import bulk_load, is_empty
@@ -24,9 +22,8 @@ from neo_runtime.catalog.item import FILE_PREFIX, Availability, Delete, Event, R
 from neo_runtime.config import Settings
 from neo_runtime.errors import EventError, StartupError
 from neo_runtime.ingest import eventfile
-from neo_runtime.ingest.bulk_chunks import BYTE_ORDER_MARK, Source, chunks, line_count
+from neo_runtime.ingest.bulk_chunks import BYTE_ORDER_MARK, Rows, Source, chunks, line_count
 from neo_runtime.ingest.line import check, decode_line
-from neo_runtime.sid.codebook import Floats
 from neo_runtime.types import Position
 
 STANDARD_INPUT = "-"
@@ -64,12 +61,12 @@ def load_in_batches(
     with _on_disk(catalog.store.path, files) as sources, phases.timed("load"):
         total = line_count(sources)
         vectors = _vectors(embeddings, total)
-        lines = enumerate(_positions(sources))
+        lines = _positions(sources)
         while batch := list(islice(lines, BATCH)):
-            given = [None if vectors is None else vectors[row] for row, _ in batch]
+            given = [None] * len(batch) if vectors is None else list(vectors.read(done, len(batch)))
             applied.append(
                 catalog.apply(
-                    [decode_line(line, at, now_us, row) for (_, (at, line)), row in zip(batch, given, strict=True)]
+                    [decode_line(line, at, now_us, row) for (at, line), row in zip(batch, given, strict=True)]
                 )
             )
             done += len(batch)
@@ -110,20 +107,19 @@ def _read_again(sources: Sequence[Source], positions: Collection[Position]) -> d
     return {position: line for position, line in _positions(sources) if position in wanted}
 
 
-def _vectors(file: Path | None, lines: int) -> Floats | None:
-    """Memory-mapped. StartupError where it does not hold a row for every line."""
+def _vectors(file: Path | None, lines: int) -> Rows | None:
+    """StartupError where it does not hold a row for every line."""
     if file is None:
         return None
     try:
-        vectors: Floats = np.load(file, mmap_mode="r")
+        rows = Rows(file)
     except (OSError, ValueError) as error:
-        raise StartupError(f"{file} is no .npy file that can be read: {error}") from error
-    if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != lines:
+        raise StartupError(f"{file} is no .npy file of embeddings: {error}") from error
+    if len(rows) != lines:
         raise StartupError(
-            f"{file} holds {vectors.dtype} {list(vectors.shape)}; the files' {lines:,} lines need float32 "
-            f"[{lines}, dimension], one row for every line that is not blank"
+            f"{file} has {len(rows):,} rows, the files {lines:,} lines that are not blank; one row for each"
         )
-    return vectors
+    return rows
 
 
 def publish_files(settings: Settings, files: Iterable[str]) -> dict[str, object]:

@@ -51,14 +51,36 @@ def line_count(sources: Sequence[Source]) -> int:
     return sum(len(lines) for _, path in sources for _, lines in _read(path))
 
 
-def chunks(sources: Sequence[Source], vectors: Floats | None, now_us: int) -> Iterator[Lines]:
-    """All lines that are not blank, in order. `vectors[i]` is the embedding of line i over all files, if it has none.
+class Rows:
+    """The rows of a .npy file, read and not mapped: pages that a map has shown count as memory until it is closed.
+
+    ValueError or OSError where the file does not hold float32 [n, dimension].
+    """
+
+    def __init__(self, file: Path) -> None:
+        mapped = np.load(file, mmap_mode="r")
+        if mapped.dtype != np.float32 or mapped.ndim != 2 or not mapped.flags.c_contiguous:
+            raise ValueError(f"it holds {mapped.dtype} {list(mapped.shape)}, not float32 [n, dimension], row by row")
+        self._file, self._start, self._shape = file, mapped.offset, mapped.shape
+
+    def __len__(self) -> int:
+        return int(self._shape[0])
+
+    def read(self, first: int, count: int) -> Floats:
+        width = int(self._shape[1])
+        found: Floats = np.fromfile(self._file, np.float32, count * width, offset=self._start + 4 * first * width)
+        return found.reshape(count, width)
+
+
+def chunks(sources: Sequence[Source], vectors: Rows | None, now_us: int) -> Iterator[Lines]:
+    """All lines that are not blank, in order. Row i of `vectors` is the embedding of line i over all files, where it
+    holds none.
 
     StartupError where a file cannot be read.
     """
     first = 0
     for topics, numbers, lines in _filled(sources):
-        given = None if vectors is None else vectors[first : first + len(lines)]
+        given = None if vectors is None else vectors.read(first, len(lines))
         yield _Chunk(topics, numbers, lines, given, now_us).decoded()
         first += len(lines)
 
