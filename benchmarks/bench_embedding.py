@@ -5,7 +5,7 @@ what the group committed, from the last event's arrival to the last commit. A me
 thread; the broker runs on the same cores. Members can only add up where cores are free, so their own processor time for
 an event stands beside the rate: it tells what another member costs, whoever else is at work.
 
-    python -m benchmarks.bench_embedding [--lexical 20000] [--minilm 1600] [--partitions 4]
+    python -m benchmarks.bench_embedding [--lexical 20000] [--minilm 1200] [--partitions 4]
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lexical", type=int, default=20_000)
-    parser.add_argument("--minilm", type=int, default=1_600)
+    parser.add_argument("--minilm", type=int, default=1_200)
     parser.add_argument("--partitions", type=int, default=4)
     arguments = parser.parse_args()
     counts = {f"lexical:{DEMO_MODEL / 'embedder'}": arguments.lexical, "minilm": arguments.minilm}
