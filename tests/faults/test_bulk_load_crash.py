@@ -108,6 +108,6 @@ def test_embeddings_that_do_not_fit_the_lines_are_refused_before_anything_is_loa
     np.save(tmp_path / "rows.npy", rows)
     with closing(Catalog.create(tmp_path / "catalog", BOOKS)) as catalog:
         before = dump.tables(catalog.store)
-        with pytest.raises(StartupError, match="rows.npy"):
+        with pytest.raises(StartupError, match=r"rows\.npy"):
             load_files(catalog, [file], embeddings=tmp_path / "rows.npy")
         assert dump.tables(catalog.store) == before
