@@ -128,7 +128,8 @@ def test_a_broker_killed_in_mid_stream_and_long_away_loses_nothing(
         publisher.join(120)
         assert not publisher.is_alive()
         assert_holds_and_told_all(worker, bootstrap, topics, said)
-        assert [len(worker.logged(f"broker is {where}")) for where in ("away", "back")] == [1, 1], worker.log()
+        away, back = (len(worker.logged(f"broker is {where}")) for where in ("away", "back"))
+        assert away == back <= 2, worker.log()  # twice where what was under way runs out of time after the return
         assert_says_little(worker)
         assert worker.stop() == 0, worker.log()
 
@@ -168,7 +169,9 @@ def assert_refused(worker: CatalogWorker, topics: Topics) -> None:
 
 
 def assert_one_line(worker: CatalogWorker, topics: Topics) -> None:
-    (line,) = [line for line in worker.log().splitlines() if not line.startswith("{")]
+    lines = [line for line in worker.log().splitlines() if not line.startswith("{")]
+    assert len(lines) == 1, lines
+    line = lines[0]
     assert line.startswith("neo: "), line
     assert line.endswith("[OFFSET_OUT_OF_RANGE]"), line
     assert f"{topics.items}[0]" in line

@@ -33,5 +33,5 @@ def test_no_read_transaction_is_open_while_a_view_is_made(tmp_path: Path, monkey
 
 def test_a_catalog_that_its_writer_has_only_begun_to_make_is_refused_by_name(tmp_path: Path) -> None:
     lmdb.open(str(tmp_path), max_dbs=1).close()
-    with pytest.raises(CatalogError, match="being made"):
+    with pytest.raises(CatalogError, match="not made yet"):
         open_reader(tmp_path)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_maps_double_then_grow_by_quarters_in_whole_pages() -> None:
     assert larger((64 << 30) + 4_096) % 4_096 == 0
 
 
-def test_the_map_grows_before_it_is_full_beside_threads_that_read(small: Store) -> None:
+def test_the_map_grows_with_what_is_written_beside_threads_that_read(small: Store) -> None:
     stop, failures = threading.Event(), list[BaseException]()
 
     def read() -> None:
@@ -93,8 +94,7 @@ def test_the_map_grows_before_it_is_full_beside_threads_that_read(small: Store) 
     for reader in readers:
         reader.start()
     for generation in range(1, 40):
-        with small.write() as txn:
-            stores.put(txn, generation, 40 * generation)
+        small.transact(partial(stores.put, generation=generation, rows=40 * generation))
     stop.set()
     for reader in readers:
         reader.join(10)
