@@ -82,15 +82,16 @@ def random_logits(rng: np.random.Generator, space: SidSpace, requests: int) -> L
 
 def decode(trie: LiveTrie, logits: Logits) -> tuple[Keys, NDArray[np.int64]]:
     """Whole beam search of len(logits[0]) requests: packed SIDs, those of a request together, and how many of each."""
-    starts = np.arange(len(logits[0]) + 1)
+    starts = first_starts = np.arange(len(logits[0]) + 1)
     nodes, scores = Nodes(*(np.zeros(len(logits[0]), np.int32) for _ in range(2))), np.zeros(len(logits[0]), np.float32)
     for level, values in enumerate(logits):
         steps = step(trie, level, nodes, values[: len(scores)], scores, BEAMS, starts=starts)
         nodes, scores, counts = steps.nodes, steps.scores.ravel(), steps.counts
-        if counts.min() < BEAMS:
-            kept = np.flatnonzero((np.arange(BEAMS) < counts[:, None]).ravel())
-            nodes, scores = nodes.take(kept), scores[kept]
-        starts = np.concatenate([[0], np.cumsum(counts)])
+        if min(counts.tolist()) == BEAMS:
+            starts = BEAMS * first_starts
+            continue
+        kept = np.flatnonzero((np.arange(BEAMS) < counts[:, None]).ravel())
+        nodes, scores, starts = nodes.take(kept), scores[kept], np.concatenate([[0], np.cumsum(counts)])
     return sids(trie, nodes), counts
 
 

@@ -37,6 +37,7 @@ LogEntry = dict[str, list[tuple[int, Leaf]]]
 """Type to the SIDs that changed, each with its rows from then on, best first; none: the SID is gone."""
 
 _encode = msgspec.msgpack.encode
+_decode_log = msgspec.msgpack.Decoder(LogEntry).decode  # made once: msgspec would look into the type every time
 
 
 class _Place(msgspec.Struct, array_like=True):
@@ -189,7 +190,7 @@ class Transaction:
 
     def log_after(self, generation: int) -> Iterator[tuple[int, LogEntry]]:
         for key, value in self._scan("log", _number(generation + 1)):
-            yield int.from_bytes(key), msgspec.msgpack.decode(value, type=LogEntry)
+            yield int.from_bytes(key), _decode_log(value)
 
     def trim_log(self, generation: int) -> None:
         """Forget what a reader that starts from the base does not need."""

@@ -27,6 +27,7 @@ CONTENT_TYPE = "content-type"
 LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, where RFC 3339 ends
 LAST_US = LAST_SECOND * 1_000_000 + 999_999
 FLOAT32_LE = np.dtype("<f4")
+MAX_MESSAGE = 500
 M = TypeVar("M", ItemEvent, ItemAvailabilityChanged)
 
 
@@ -56,8 +57,9 @@ def decoder(availability_topic: str) -> Callable[[RawRecord], Event]:
 
 
 def rejected(record: RawRecord, error: EventError) -> Rejected:
-    """The message may quote the record: made encodable."""
-    return Rejected(record, error.reason, str(error).encode(errors="backslashreplace").decode())
+    """The message may quote the record: made encodable, and cut to what a person would read."""
+    message = str(error).encode(errors="backslashreplace").decode()
+    return Rejected(record, error.reason, message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…")
 
 
 def encode(event: Upsert | Delete | Availability, content_type: str = JSON) -> Encoded:

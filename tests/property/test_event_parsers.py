@@ -289,3 +289,11 @@ def test_a_tombstone_takes_its_time_from_its_record(key: ItemKey, time: int) -> 
     source = RawRecord(Position("items", 0, 0), encoded.key, encoded.value, (), time)
     assert encoded.value is None
     assert decode(source) == Delete(key, time, True, source)
+
+
+def test_a_reason_that_quotes_a_long_record_is_cut() -> None:
+    value = ItemEvent(item=ItemRef(item_type="x" * 300, item_id="y" * 300), deleted=ItemDeleted()).SerializeToString()
+    refused = decode(RawRecord(Position("items", 0, 0), b"film/f1", value, (("content-type", PROTOBUF.encode()),), 0))
+    assert isinstance(refused, Rejected)
+    assert refused.reason == "KEY_MISMATCH"
+    assert len(refused.message) == 500
