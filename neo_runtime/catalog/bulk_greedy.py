@@ -20,7 +20,7 @@ _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 @cache
 def compiled() -> Callable[..., tuple[int, int]]:
     """`take_nearest_free`, as fast as it gets here."""
-    return take_nearest_free if kernel() is None else kernel().compiled(take_nearest_free)  # type: ignore[no-any-return]
+    return take_nearest_free if kernel() is None else kernel().compiled(take_nearest_free)
 
 
 def take_nearest_free(
@@ -37,7 +37,8 @@ def take_nearest_free(
     count, nothing, slots = 0, paths[0], len(taken)
     while at < len(numbers) and numbers[at] < before:
         prefix = tuples[at, 0] & prefix_mask
-        begin, end = 0, len(paths)
+        begin: Any = 0
+        end: Any = len(paths)
         while begin < end:
             middle = (begin + end) >> 1
             if paths[middle] < prefix:

@@ -79,7 +79,7 @@ class _Placing:
             self._place(self._pop_robbed(int(_NOBODY)))
 
     def _pop_robbed(self, before: int) -> Items:
-        found = []
+        found = list[int]()
         while self._robbed and self._robbed[0][0] < before and len(found) < _BATCH:
             found.append(heapq.heappop(self._robbed)[1])
         return np.array(found, np.intp)

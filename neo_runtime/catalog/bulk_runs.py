@@ -16,6 +16,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from neo_runtime.catalog.bulk_parts import Halves
+
 _BLOCK = 1_024  # lines read at once from one run
 _PART = 65_536  # lines that come out of a merge together, about
 
@@ -55,7 +57,7 @@ class _Run:
 
 _encode = msgspec.msgpack.encode
 _decode_entries = msgspec.msgpack.Decoder(tuple[list[bytes], list[int], list[bytes | None]]).decode
-_decode_records = msgspec.msgpack.Decoder(list[bytes]).decode
+_decode_records = msgspec.msgpack.Decoder(list[Halves]).decode
 
 
 class Runs:
@@ -67,7 +69,7 @@ class Runs:
         self._runs: list[_Run] = []
         self._first_numbers: list[int] = []
 
-    def add(self, first_number: int, entries: Entries, records: Sequence[bytes]) -> None:
+    def add(self, first_number: int, entries: Entries, records: Sequence[Halves]) -> None:
         """Some lines in the order of their files; `records` of those that have a number, which begin at the given."""
         run = _Run()
         entries = entries.sorted()
@@ -99,17 +101,17 @@ class Runs:
             if part.ids:
                 yield part.sorted()
 
-    def records(self, parts: Iterator[NDArray[np.int32]]) -> Iterator[list[bytes]]:
+    def records(self, parts: Iterator[NDArray[np.int32]]) -> Iterator[list[Halves]]:
         """The records of numbers that come in the order of `merged`, all of them."""
         self._records.flush()
         sources = [self._records_of(run) for run in self._runs]
         firsts = np.array(self._first_numbers)
-        buffers: list[list[bytes]] = [[] for _ in self._runs]
+        buffers: list[list[Halves]] = [[] for _ in self._runs]
         for numbers in parts:
             runs = firsts.searchsorted(numbers, "right") - 1
             order = np.argsort(runs, kind="stable")
             counts = np.bincount(runs, minlength=len(self._runs)).tolist()
-            found: list[bytes] = []
+            found: list[Halves] = []
             for at, count in enumerate(counts):
                 buffer = buffers[at]
                 while len(buffer) < count:
@@ -120,7 +122,7 @@ class Runs:
             places[order] = np.arange(len(order))
             yield [found[place] for place in places.tolist()]
 
-    def _records_of(self, run: _Run) -> Iterator[list[bytes]]:
+    def _records_of(self, run: _Run) -> Iterator[list[Halves]]:
         for block in run.record_blocks:
             yield _decode_records(_read(self._records, block))
 

@@ -22,7 +22,7 @@ from neo_runtime.catalog.catalog import Catalog, open_reader
 from neo_runtime.catalog.item import ItemRecord
 from neo_runtime.catalog.records import State
 from neo_runtime.embed.base import unit_rows
-from neo_runtime.ingest import bulk_chunks
+from neo_runtime.ingest import bulk_chunks, bulk_parse
 from neo_runtime.ingest.bulk import load_files, load_in_batches
 from neo_runtime.sid.assign import CollisionPolicy
 from neo_runtime.trie import TypeView
@@ -130,7 +130,7 @@ def random_lines(seed: int, count: int, *, once: bool) -> list[bytes]:
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks, blocks and parts so small that there are many; a clock that stands, so that outcomes can be compared."""
     monkeypatch.setattr(bulk_chunks, "CHUNK_LINES", 37)
-    monkeypatch.setattr(bulk_chunks, "_BLOCK", 8)
+    monkeypatch.setattr(bulk_parse, "_BLOCK", 8)
     monkeypatch.setattr(bulk_chunks, "_READ_BYTES", 2_000)
     monkeypatch.setattr(bulk_runs, "_BLOCK", 4)
     monkeypatch.setattr(bulk_runs, "_PART", 24)
