@@ -1,4 +1,4 @@
-"""Upserts of one type as a catalog keeps them, less what follows from their embeddings: what parsing a chunk gives."""
+"""Upserts of one type as a catalog keeps them, less their SIDs: what parsing a chunk gives."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from neo_runtime.catalog.bulk_columns import columns_of
+from neo_runtime.catalog.bulk_columns import columns_of, flat
 from neo_runtime.catalog.bulk_lines import Lines
 from neo_runtime.catalog.encode import text_hash
 from neo_runtime.catalog.item import Event, ItemRecord
 from neo_runtime.embed.base import item_text
-from neo_runtime.sid.codebook import Floats
+from neo_runtime.sid.codebook import Codebook, Floats
+from neo_runtime.sid.space import Keys
 from neo_runtime.trie.columns import Columns
 
 Halves = tuple[bytes, bytes]
 """An encoded ItemRecord without what stands in its middle: SID, path and error."""
+
+_QUANTIZED = 4_096  # embeddings at once: their distances stay in the cache
 
 _encode = msgspec.msgpack.encode
 _encode_by_name = msgspec.msgpack.Encoder(order="deterministic").encode  # attributes in the order of their names
@@ -29,8 +32,8 @@ _OPEN = bytes([0x90 + len(ItemRecord.__struct_fields__)])  # the array around th
 
 
 class Part(NamedTuple):
-    """`places[i]`: of entry i among the lines of its chunk. `inline`: entries whose line holds an embedding, which is
-    in `given`. All others have one in the file beside the lines or, where there is none, `texts` to embed.
+    """`places[i]`: of entry i among the lines of its chunk. `embeddings` None: all are rows of the file given beside
+    the lines. Those of the entries `without` are still to be made, of `texts`; until then nobody has a path.
     """
 
     item_type: str
@@ -40,20 +43,32 @@ class Part(NamedTuple):
     popularities: NDArray[np.float64]
     records: list[Halves]
     columns: Columns
-    inline: NDArray[np.intp]
-    given: Floats
+    embeddings: Floats | None
+    without: NDArray[np.intp]
     texts: list[str]
+    paths: Keys
+    errors: Floats
 
-    def take(self, kept: NDArray[np.intp]) -> Part:
-        """Only these, whose embeddings are known."""
-        return self._replace(
-            places=self.places[kept],
-            ids=[self.ids[i] for i in kept.tolist()],
-            times_us=self.times_us[kept],
-            popularities=self.popularities[kept],
-            records=[self.records[i] for i in kept.tolist()],
-            columns=self.columns.take(kept),
-        )
+    def quantized(self, codebook: Codebook, embeddings: Floats) -> tuple[Part, list[int]]:
+        """With paths and errors; and the places of those left out, whose embeddings are not finite."""
+        codes, errors = [], []
+        for start in range(0, len(embeddings), _QUANTIZED):
+            some_codes, some_errors = codebook.encode(embeddings[start : start + _QUANTIZED])
+            codes.append(codebook.space.pack(some_codes))
+            errors.append(some_errors)
+        found = self._replace(paths=flat(codes, np.uint64), errors=flat(errors, np.float32))
+        is_finite = np.asarray(np.isfinite(embeddings).all(axis=1))
+        if is_finite.all():
+            return found, []
+        return found._take(is_finite.nonzero()[0]), self.places[~is_finite].tolist()
+
+    def _take(self, kept: NDArray[np.intp]) -> Part:
+        return Part(
+            self.item_type, self.places[kept], [self.ids[i] for i in kept.tolist()], self.times_us[kept],
+            self.popularities[kept], [self.records[i] for i in kept.tolist()], self.columns.take(kept),
+            None if self.embeddings is None else self.embeddings[kept], kept[:0], [], self.paths[kept],
+            self.errors[kept],
+        )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -82,23 +97,26 @@ class Chunk(Protocol):
         """What a line is to those that take one event at a time."""
 
 
-def parts_of(lines: Lines) -> list[Part]:
-    """One for each type."""
-    return [part_of(name, lines.of_type(name)) for name in sorted(set(lines.types))]
-
-
-def part_of(item_type: str, lines: Lines) -> Part:
-    """`lines` are all of that type."""
-    given = [data for data in lines.embeddings if isinstance(data, bytes)]
-    inline = [i for i, data in enumerate(lines.embeddings) if isinstance(data, bytes)] if given else []
-    texts = [_text(lines, i) for i, data in enumerate(lines.embeddings) if data is None]
-    vectors = np.frombuffer(b"".join(given), "<f4").astype(np.float32, copy=False)
-    return Part(
-        item_type, np.array(lines.places, np.int32), [text.encode() for text in lines.ids],
+def part_of(codebook: Codebook, lines: Lines, rows: Floats | None) -> tuple[Part, list[int]]:
+    """`lines` are all of the codebook's type and keep the rules, `rows`: embeddings by the lines' places. Places of
+    those whose embeddings are not finite are apart.
+    """
+    given, without, places = lines.embeddings, list[int](), np.array(lines.places, np.int32)
+    if None in given:
+        without = [i for i, data in enumerate(given) if data is None]
+    if rows is not None and not any(type(data) is bytes for data in given):
+        embeddings, is_apart = rows if len(places) == len(rows) else rows[places], False
+    else:
+        unknown, is_apart = bytes(4 * codebook.dimension), True
+        data = b"".join([unknown if data is None else data for data in given])
+        embeddings = np.frombuffer(data, "<f4").astype(np.float32, copy=False).reshape(-1, codebook.dimension)
+    part = Part(
+        codebook.item_type, places, [text.encode() for text in lines.ids],
         np.array(lines.times_us, np.int64), np.array(lines.popularities, np.float64),
-        _halves(lines), columns_of(lines.values(), len(lines.ids)),
-        np.array(inline, np.intp), vectors.reshape(len(given), -1 if given else 0), texts,
+        _halves(lines), columns_of(lines.values(), len(lines.ids)), embeddings if is_apart else None,
+        np.array(without, np.intp), [_text(lines, i) for i in without], np.empty(0, np.uint64), np.empty(0, np.float32),
     )  # fmt: skip
+    return (part, []) if without else part.quantized(codebook, embeddings)
 
 
 def whole(halves: Halves, sid: int, path: int, error: float) -> bytes:
@@ -133,7 +151,3 @@ def _hashes(lines: Lines) -> list[bytes]:
 
 def _text(lines: Lines, i: int) -> str:
     return item_text(lines.titles[i], lines.descriptions[i], lines.attributes[i])
-
-
-def nothing(item_type: str) -> Part:
-    return part_of(item_type, Lines())

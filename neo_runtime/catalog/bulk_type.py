@@ -25,27 +25,14 @@ from neo_runtime.catalog.bulk_vectors import Rows, Vectors
 from neo_runtime.catalog.item import Availability, Delete, ItemRecord
 from neo_runtime.embed.base import Embedder
 from neo_runtime.sid.codebook import Codebook, Floats
-from neo_runtime.sid.space import Keys
 from neo_runtime.trie.columns import Columns
 from neo_runtime.trie.rows import Ids, PackedRows
 from neo_runtime.trie.windows import Windows
 
-_QUANTIZED = 4_096  # embeddings at once: their distances stay in the cache
 _GATHERED = 65_536  # ids copied at once
 
 _encode = msgspec.msgpack.encode
 _decode_record = msgspec.msgpack.Decoder(ItemRecord).decode
-
-
-class Quantized(NamedTuple):
-    """Where each of some embeddings leads, its squared error, and whether it is finite."""
-
-    paths: Keys
-    errors: Floats
-    is_finite: NDArray[np.bool_]
-
-    def take(self, kept: NDArray[np.intp]) -> Quantized:
-        return Quantized(self.paths[kept], self.errors[kept], self.is_finite[kept])
 
 
 class _Part(NamedTuple):
@@ -83,64 +70,40 @@ class TypeLoad:
         if self._vectors:
             self._vectors.close()
 
-    def embed(self, part: Part, rows: Floats | None) -> Floats:
-        """Of upserts that are right: embeddings in their lines, given beside them (`rows`, by place), or made here."""
-        if not len(part.inline) and rows is not None:
-            return rows if len(part.ids) == len(rows) else rows[part.places]
-        if len(part.inline) == len(part.ids):
-            return part.given.reshape(-1, self.codebook.dimension)
-        embeddings = np.empty((len(part.ids), self.codebook.dimension), np.float32)
-        is_without = np.ones(len(embeddings), bool)
-        is_without[part.inline] = False
-        if len(part.inline):
-            embeddings[part.inline] = part.given
-        if rows is None:
-            assert self._embedder is not None
-            embeddings[is_without] = self._embedder.embed(part.texts)
-        else:
-            embeddings[is_without] = rows[part.places[is_without]]
-        return embeddings
+    def embed(self, part: Part) -> tuple[Part, Floats]:
+        """What it was without."""
+        assert self._embedder is not None
+        assert part.embeddings is not None
+        embeddings = part.embeddings.copy()
+        embeddings[part.without] = self._embedder.embed(part.texts)
+        return part._replace(embeddings=embeddings), embeddings
 
-    def quantize(self, embeddings: Floats) -> Quantized:
-        codes, errors, space = [], [], self.codebook.space
-        for start in range(0, len(embeddings), _QUANTIZED):
-            some_codes, some_errors = self.codebook.encode(embeddings[start : start + _QUANTIZED])
-            codes.append(space.pack(some_codes))
-            errors.append(some_errors)
-        return Quantized(
-            flat(codes, np.uint64), flat(errors, np.float32), np.asarray(np.isfinite(embeddings).all(axis=1))
-        )
-
-    def add(
-        self, part: Part, embeddings: Floats, quantized: Quantized,
-        others: Sequence[tuple[int, Delete | Availability]], first: int,
-    ) -> None:  # fmt: skip
+    def add(self, part: Part | None, others: Sequence[tuple[int, Delete | Availability]], first: int) -> None:
         """Lines in the order of their files; `first` counts the lines before them."""
-        deletions = [event for _, event in others if isinstance(event, Delete)]
-        self._note(part, quantized, deletions)
-        ids, count = part.ids, len(part.ids)
-        self._columns.add(part.columns.concat(Columns(len(deletions), {})) if deletions else part.columns)
-        if self._vectors:
-            is_given = not len(part.inline) and not part.texts
-            self._vectors.add(self.lines, embeddings, first + part.places.astype(np.int64) if is_given else None)
-        entries = Entries(ids, list(range(self.lines, self.lines + count)), [None] * count)
+        number, entries, records = self.lines, Entries([], [], []), list[Halves]()
+        places = list[int]()
+        if part:
+            count, places, records = len(part.ids), part.places.tolist(), part.records
+            entries = Entries(part.ids, list(range(number, number + count)), [None] * count)
+            self._note(Facts(part.times_us, part.paths, np.zeros(count, bool)), part.errors, part.popularities)
+            self._columns.add(part.columns)
+            if self._vectors:
+                self._vectors.add(number, part.embeddings, first + part.places.astype(np.int64))
+        if deletions := [event for _, event in others if isinstance(event, Delete)]:
+            none, times = np.zeros(len(deletions)), np.array([event.event_time_us for event in deletions], np.int64)
+            self._note(Facts(times, none.astype(np.uint64), np.ones(len(none), bool)), none.astype(np.float32), none)
+            self._columns.add(Columns(len(none), {}))
+            records = records + list(map(_gone, deletions))
         if others:
-            entries = _mixed(part.places.tolist(), entries, others, self.lines + count, first)
-        self._runs.add(self.lines, entries, part.records + list(map(_gone, deletions)))
+            entries = _mixed(places, entries, others, number + len(places), first)
+        self._runs.add(number, entries, records)
         self.entries += len(entries.ids)
-        self.lines += count + len(deletions)
+        self.lines += len(records)
 
-    def _note(self, part: Part, quantized: Quantized, deletions: list[Delete]) -> None:
-        none = np.zeros(len(deletions))
-        self._facts.append(
-            Facts(
-                np.append(part.times_us, [event.event_time_us for event in deletions]).astype(np.int64),
-                np.append(quantized.paths, none.astype(np.uint64)),
-                np.arange(len(part.ids) + len(none)) >= len(part.ids),
-            )
-        )
-        self._errors.append(np.append(quantized.errors, none.astype(np.float32)))
-        self._popularities.append(np.append(part.popularities, none))
+    def _note(self, facts: Facts, errors: Floats, popularities: NDArray[np.float64]) -> None:
+        self._facts.append(facts)
+        self._errors.append(errors)
+        self._popularities.append(popularities)
 
     def merge(self, progress: Callable[[int], None]) -> Iterator[list[tuple[bytes, Said, bool]]]:
         """Bring everything into the order of ids; yields what is said of which item's availability, and whether there

@@ -46,14 +46,17 @@ class Vectors:
         self._given = self._files.enter_context(rows.path.open("rb")) if rows else self._own
         self._runs: list[tuple[int, int, int]] = []  # number of the first line, its file, where in it
 
-    def add(self, number: int, embeddings: Floats, places: NDArray[np.int64] | None) -> None:
-        """`places`: rows of the given file that these are, None where they are not."""
-        count = len(embeddings)
-        if not count:
+    def add(self, number: int, embeddings: Floats | None, places: NDArray[np.int64]) -> None:
+        """Of lines from `number` on. None: they are the given rows at these ascending `places`."""
+        if not len(places):
             return
-        if self._rows is not None and places is not None and int(places[-1] - places[0]) == count - 1:
-            self._runs.append((number, self._given.fileno(), self._rows.begin(int(places[0]))))
-            return
+        if embeddings is None:
+            assert self._rows is not None
+            first, count = int(places[0]), int(places[-1] - places[0]) + 1
+            if count == len(places):
+                self._runs.append((number, self._given.fileno(), self._rows.begin(first)))
+                return
+            embeddings = self._rows.read(first, count)[places - first]
         self._runs.append((number, self._own.fileno(), self._own.tell()))
         self._own.write(np.ascontiguousarray(embeddings, np.float32).data)
 

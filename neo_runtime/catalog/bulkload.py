@@ -29,7 +29,7 @@ import msgspec
 from neo_runtime.catalog.batch import KEPT_DEAD_LETTERS, MIN_WAITING, Applied
 from neo_runtime.catalog.bulk_leaves import Leaves
 from neo_runtime.catalog.bulk_lines import FOLDER, Phases
-from neo_runtime.catalog.bulk_parts import Chunk, Parsed, nothing
+from neo_runtime.catalog.bulk_parts import Chunk, Parsed
 from neo_runtime.catalog.bulk_type import TypeLoad
 from neo_runtime.catalog.bulk_vectors import Rows
 from neo_runtime.catalog.catalog import Catalog
@@ -107,7 +107,7 @@ class _BulkLoad:
     """One load. `run` is the order of things."""
 
     def __init__(self, catalog: Catalog, folder: Path, phases: Phases, rows: Rows | None) -> None:
-        self._catalog, self._phases, self._rows = catalog, phases, rows
+        self._catalog, self._phases = catalog, phases
         self._alone = catalog.policy is CollisionPolicy.NEAREST_FREE
         names = sorted(catalog.codebooks, key=lambda name: name.encode() + b"\0")
         self._types = {
@@ -180,22 +180,18 @@ class _BulkLoad:
 
     def _take(self, chunk: Chunk, parsed: Parsed, others: dict[str, list[tuple[int, Delete | Availability]]]) -> None:
         parts = {part.item_type: part for part in parsed.parts}
-        with self._phases.timed("read"):
-            rows = None if self._rows is None else self._rows.read(chunk.first, chunk.count)
         for name in sorted({*parts, *others}):
-            load, part = self._types[name], parts.get(name) or nothing(name)
-            with self._phases.timed("embed" if part.texts else "read"):
-                embeddings = load.embed(part, rows)
-            with self._phases.timed("quantize"):
-                quantized = load.quantize(embeddings)
+            load, part = self._types[name], parts.get(name)
+            if part and part.texts:
+                with self._phases.timed("embed"):
+                    part, embeddings = load.embed(part)
+                with self._phases.timed("quantize"):
+                    part, not_finite_at = part.quantized(load.codebook, embeddings)
+                for place in not_finite_at:
+                    error = not_finite()
+                    self._refuse(chunk.event(place).source, error.reason, str(error))
             with self._phases.timed("read"):
-                if not quantized.is_finite.all():
-                    for place in part.places[~quantized.is_finite].tolist():
-                        error = not_finite()
-                        self._refuse(chunk.event(place).source, error.reason, str(error))
-                    kept = quantized.is_finite.nonzero()[0]
-                    part, embeddings, quantized = part.take(kept), embeddings[kept], quantized.take(kept)
-                load.add(part, embeddings, quantized, others.get(name, ()), chunk.first)
+                load.add(part, others.get(name, ()), chunk.first)
 
     def _merge(self) -> None:
         done = 0

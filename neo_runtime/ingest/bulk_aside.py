@@ -53,7 +53,8 @@ Process = subprocess.Popen[bytes]
 
 def _started(parser: Parser) -> Process:
     pipe = subprocess.PIPE
-    process = subprocess.Popen([sys.executable, "-m", __name__], stdin=pipe, stdout=pipe)  # noqa: S603
+    one_thread = os.environ | dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+    process = subprocess.Popen([sys.executable, "-m", __name__], stdin=pipe, stdout=pipe, env=one_thread)  # noqa: S603
     _send(process, parser)
     return process
 

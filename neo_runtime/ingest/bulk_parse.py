@@ -15,7 +15,7 @@ import numpy as np
 
 from neo_runtime.catalog.bulk_check import suspects
 from neo_runtime.catalog.bulk_lines import Lines
-from neo_runtime.catalog.bulk_parts import Parsed, parts_of
+from neo_runtime.catalog.bulk_parts import Parsed, part_of
 from neo_runtime.catalog.encode import check_upsert
 from neo_runtime.catalog.item import Event, Upsert
 from neo_runtime.errors import EventError
@@ -51,7 +51,13 @@ class Parser:
         if bad:
             others |= {lines.places[entry] for entry in bad}
             lines.keep([entry for entry in range(len(lines.ids)) if entry not in bad])
-        return Parsed(parts_of(lines), sorted(others))
+        rows = None if chunk.rows is None else chunk.rows.read(chunk.first, chunk.count)
+        parts = []
+        for name in sorted(set(lines.types)):
+            part, not_finite = part_of(self.codebooks[name], lines.of_type(name), rows)
+            parts.append(part)
+            others.update(not_finite)
+        return Parsed(parts, sorted(others))
 
     def _does(self, event: Event) -> bool:
         if not isinstance(event, Upsert):
