@@ -9,7 +9,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -54,7 +54,7 @@ def load_files(
             vectors = _vectors(embeddings, total)
         lines = chunks(sources, vectors, time.time_ns() // 1_000)
         parser = Parser(catalog.codebooks, has_embedder=catalog.encoder.embedder is not None)
-        with parsed(parser, lines, sum(path.stat().st_size for _, path in sources)) as found:
+        with closing(parsed(parser, lines, sum(path.stat().st_size for _, path in sources))) as found:
             return _totals([bulk_load(catalog, found, total, partial(_read_again, sources), phases, vectors)])
 
 

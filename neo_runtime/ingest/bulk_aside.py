@@ -12,9 +12,9 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from queue import SimpleQueue
 
 from neo_runtime.catalog.bulk_parts import Parsed
@@ -24,31 +24,32 @@ from neo_runtime.ingest.bulk_chunks import Chunk
 from neo_runtime.ingest.bulk_parse import Parser
 
 WORTH_BYTES = 64 << 20  # of files; with less, all is read before such a process has started
+_PATIENCE = 5  # seconds that a process has to end in, whose answer ended
 _MOST = 4  # processes: more than what takes their chunks over keeps pace with
 
 
-@contextmanager
-def parsed(parser: Parser, chunks: Iterable[Chunk], size: int) -> Iterator[Iterator[tuple[Chunk, Parsed]]]:
-    """All chunks in their order; `size`: bytes of the files, about. StartupError where a process ends too early."""
+Process = subprocess.Popen[bytes]
+
+
+def parsed(parser: Parser, chunks: Iterable[Chunk], size: int) -> Generator[tuple[Chunk, Parsed]]:
+    """All chunks in their order; `size`: bytes of the files, about. To be closed. StartupError where a process ends
+    too early.
+    """
     cores = len(os.sched_getaffinity(0))
     if size < WORTH_BYTES or cores < 2:
-        yield ((chunk, parser.parse(chunk)) for chunk in chunks)
+        yield from ((chunk, parser.parse(chunk)) for chunk in chunks)
         return
     processes = [_started(parser) for _ in range(min(cores, _MOST))]
     threads = ThreadPoolExecutor(len(processes))
     try:
-        yield _in_order(threads, processes, chunks)
+        yield from _in_order(threads, processes, chunks)
     finally:
         for process in processes:
             process.kill()
         threads.shutdown(cancel_futures=True)
         for process in processes:
-            process.wait()
-            with suppress(BrokenPipeError):
-                process.__exit__(None, None, None)
-
-
-Process = subprocess.Popen[bytes]
+            with suppress(BrokenPipeError), process:
+                pass
 
 
 def _started(parser: Parser) -> Process:
@@ -82,14 +83,22 @@ def _exchanged(free: SimpleQueue[Process], chunk: Chunk) -> Parsed:
         _send(process, chunk)
         assert process.stdout is not None
         found: Parsed = pickle.load(process.stdout)  # noqa: S301
-    except (OSError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, EOFError, pickle.UnpicklingError) as error:  # nothing came, or half of it
         raise StartupError(
-            f"a process that parses lines ended with {process.wait()}, so nothing is loaded; "
+            f"a process that parses lines ended with {_status(process)}, so nothing is loaded; "
             "where memory was short, load again with more of it"
         ) from error
     finally:
         free.put(process)
     return found
+
+
+def _status(process: Process) -> int:
+    """That it ended with; ended here where it does not end."""
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(timeout=_PATIENCE)
+    process.kill()
+    return process.wait()
 
 
 def _send(process: Process, value: object) -> None:
@@ -101,9 +110,9 @@ def _send(process: Process, value: object) -> None:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that loads ends this one
-    chunks, results = sys.stdin.buffer, sys.stdout.buffer
-    parser: Parser = pickle.load(chunks)  # noqa: S301
-    with without_collector(), suppress(EOFError, BrokenPipeError):
+    chunks, results = sys.stdin.buffer, os.fdopen(sys.stdout.fileno(), "wb")  # buffered, whatever Python was told
+    with without_collector(), suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):  # nobody is there any more
+        parser: Parser = pickle.load(chunks)  # noqa: S301
         while True:
             pickle.dump(parser.parse(pickle.load(chunks)), results, pickle.HIGHEST_PROTOCOL)  # noqa: S301
             results.flush()
