@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 
 from neo_runtime.catalog.bulk_columns import columns_of, flat
 from neo_runtime.catalog.bulk_lines import Lines
+from neo_runtime.catalog.bulk_runs import Entries, Halves, Run, run_of
 from neo_runtime.catalog.encode import text_hash
 from neo_runtime.catalog.item import Event, ItemRecord
 from neo_runtime.embed.base import item_text
 from neo_runtime.sid.codebook import Codebook, Floats
 from neo_runtime.sid.space import Keys
 from neo_runtime.trie.columns import Columns
-
-Halves = tuple[bytes, bytes]
-"""An encoded ItemRecord without what stands in its middle: SID, path and error."""
 
 _QUANTIZED = 4_096  # embeddings at once: their distances stay in the cache
 
@@ -39,15 +37,24 @@ class Part(NamedTuple):
     item_type: str
     places: NDArray[np.int32]
     ids: list[bytes]
+    records: list[Halves]
     times_us: NDArray[np.int64]
     popularities: NDArray[np.float64]
-    records: list[Halves]
     columns: Columns
     embeddings: Floats | None
     without: NDArray[np.intp]
     texts: list[str]
     paths: Keys
     errors: Floats
+    run: Run | None = None
+    """In the place of ids and records, where no other lines come between."""
+
+    def entries(self) -> Entries:
+        count = len(self.ids)
+        return Entries(self.ids, list(range(count)), [None] * count)
+
+    def sorted(self) -> Part:
+        return self._replace(run=run_of(self.entries(), self.records), ids=[], records=[])
 
     def quantized(self, codebook: Codebook, embeddings: Floats) -> tuple[Part, list[int]]:
         """With paths and errors; and the places of those left out, whose embeddings are not finite."""
@@ -64,8 +71,9 @@ class Part(NamedTuple):
 
     def _take(self, kept: NDArray[np.intp]) -> Part:
         return Part(
-            self.item_type, self.places[kept], [self.ids[i] for i in kept.tolist()], self.times_us[kept],
-            self.popularities[kept], [self.records[i] for i in kept.tolist()], self.columns.take(kept),
+            self.item_type, self.places[kept], [self.ids[i] for i in kept.tolist()],
+            [self.records[i] for i in kept.tolist()], self.times_us[kept], self.popularities[kept],
+            self.columns.take(kept),
             None if self.embeddings is None else self.embeddings[kept], kept[:0], [], self.paths[kept],
             self.errors[kept],
         )  # fmt: skip
@@ -111,9 +119,9 @@ def part_of(codebook: Codebook, lines: Lines, rows: Floats | None) -> tuple[Part
         data = b"".join([unknown if data is None else data for data in given])
         embeddings = np.frombuffer(data, "<f4").astype(np.float32, copy=False).reshape(-1, codebook.dimension)
     part = Part(
-        codebook.item_type, places, [text.encode() for text in lines.ids],
+        codebook.item_type, places, [text.encode() for text in lines.ids], _halves(lines),
         np.array(lines.times_us, np.int64), np.array(lines.popularities, np.float64),
-        _halves(lines), columns_of(lines.values(), len(lines.ids)), embeddings if is_apart else None,
+        columns_of(lines.values(), len(lines.ids)), embeddings if is_apart else None,
         np.array(without, np.intp), [_text(lines, i) for i in without], np.empty(0, np.uint64), np.empty(0, np.float32),
     )  # fmt: skip
     return (part, []) if without else part.quantized(codebook, embeddings)

@@ -32,10 +32,14 @@ def place_all(
     Items come in `order` (distinct numbers): who comes first keeps its path; who finds it taken gets the nearest free
     tuple, which may be the path of a later one, who then has to look for another.
     """
-    by_path = np.lexsort((order, paths))
+    by_path = np.argsort(paths)
     ordered = paths[by_path]
     is_first = np.ones(len(paths), bool)
     is_first[1:] = ordered[1:] != ordered[:-1]
+    met = ~is_first
+    met[:-1] |= ~is_first[1:]
+    some = by_path[met]  # where several meet, in their order
+    by_path[met] = some[np.lexsort((order[some], paths[some]))]
     homeless = by_path[~is_first]
     homeless = homeless[np.argsort(order[homeless])]
     placing = _Placing(codebook, paths.copy(), order, vectors, (ordered[is_first], by_path[is_first]), len(homeless))

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from neo_runtime.catalog.bulk_columns import Joined, flat
 from neo_runtime.catalog.bulk_fold import Facts, Folded, Numbers, Said, fold
-from neo_runtime.catalog.bulk_parts import Halves, Part, halves_of, whole
+from neo_runtime.catalog.bulk_parts import Part, halves_of, whole
 from neo_runtime.catalog.bulk_place import place_all
-from neo_runtime.catalog.bulk_runs import Entries, Runs
+from neo_runtime.catalog.bulk_runs import Entries, Halves, Runs, run_of
 from neo_runtime.catalog.bulk_vectors import Rows, Vectors
 from neo_runtime.catalog.item import Availability, Delete, ItemRecord
 from neo_runtime.embed.base import Embedder
@@ -83,8 +83,7 @@ class TypeLoad:
         number, entries, records = self.lines, Entries([], [], []), list[Halves]()
         places = list[int]()
         if part:
-            count, places, records = len(part.ids), part.places.tolist(), part.records
-            entries = Entries(part.ids, list(range(number, number + count)), [None] * count)
+            count, places, entries, records = len(part.places), part.places.tolist(), part.entries(), part.records
             self._note(Facts(part.times_us, part.paths, np.zeros(count, bool)), part.errors, part.popularities)
             self._columns.add(part.columns)
             if self._vectors:
@@ -95,10 +94,10 @@ class TypeLoad:
             self._columns.add(Columns(len(none), {}))
             records = records + list(map(_gone, deletions))
         if others:
-            entries = _mixed(places, entries, others, number + len(places), first)
-        self._runs.add(number, entries, records)
-        self.entries += len(entries.ids)
-        self.lines += len(records)
+            entries = _mixed(places, entries, others, len(places), first)
+        self._runs.add(number, part.run if part and part.run else run_of(entries, records))
+        self.entries += len(places) + len(others)
+        self.lines += len(places) + len(deletions)
 
     def _note(self, facts: Facts, errors: Floats, popularities: NDArray[np.float64]) -> None:
         self._facts.append(facts)

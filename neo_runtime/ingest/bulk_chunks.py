@@ -12,6 +12,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from neo_runtime.catalog.bulk_vectors import Rows
 from neo_runtime.catalog.item import FILE_PREFIX, Event
 from neo_runtime.errors import StartupError
@@ -21,7 +23,7 @@ from neo_runtime.types import Position
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CHUNK_LINES, CHUNK_BYTES = 65_536, 64 << 20  # about
 _READ_BYTES = 1 << 20
-_FIRST, _BRACE = itemgetter(0), ord("{")
+_FIRST, _BRACE, _END = itemgetter(0), ord("{"), ord("\n")
 
 
 class Source(NamedTuple):
@@ -117,19 +119,24 @@ def _read(path: Path) -> Iterator[tuple[int, int, bytes]]:
                 text += file.readline()
                 if number == 1:
                     text = text.removeprefix(BYTE_ORDER_MARK)
-                ends = text.count(b"\n")
-                yield number, _filled(text, ends), text
+                ends, filled = _counts(text)
+                yield number, filled, text
                 number += ends
     except (OSError, EOFError, zlib.error) as error:
         raise StartupError(f"{path} cannot be read: {error}") from error
 
 
-def _filled(text: bytes, ends: int) -> int:
-    """Lines that are not blank."""
-    count = ends + (not text.endswith(b"\n"))
-    if text.startswith(b"{") + text.count(b"\n{") == count:  # nearly always
-        return count
-    return sum(1 for line in text.split(b"\n") if line.strip())
+def _counts(text: bytes) -> tuple[int, int]:
+    """Ends of lines, and lines that are not blank."""
+    if not text:
+        return 0, 0
+    data = np.frombuffer(text, np.uint8)
+    ends = np.flatnonzero(data == _END)
+    begins = ends + 1 if text.endswith(b"\n") else np.append(ends + 1, 0)  # of other lines, with the first for the last
+    begins[begins == len(text)] = 0
+    if (data[begins] == _BRACE).all():  # nearly always
+        return len(ends), len(begins)
+    return len(ends), sum(1 for line in text.split(b"\n") if line.strip())
 
 
 def _opened(path: Path) -> io.BufferedIOBase:

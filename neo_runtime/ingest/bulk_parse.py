@@ -51,11 +51,12 @@ class Parser:
         if bad:
             others |= {lines.places[entry] for entry in bad}
             lines.keep([entry for entry in range(len(lines.ids)) if entry not in bad])
+        are_mixed = any(items[place] for place in others)  # deletions, or availability
         rows = None if chunk.rows is None else chunk.rows.read(chunk.first, chunk.count)
         parts = []
         for name in sorted(set(lines.types)):
             part, not_finite = part_of(self.codebooks[name], lines.of_type(name), rows)
-            parts.append(part)
+            parts.append(part if part.texts or are_mixed else part.sorted())
             others.update(not_finite)
         return Parsed(parts, sorted(others))
 
