@@ -14,8 +14,6 @@ from neo_runtime.sid.codebook import Codebook, Floats
 from neo_runtime.sid.space import Keys
 
 _BATCH = 4_096  # items without a place that are looked at together
-_NEAREST = 32  # tuples of each that are: more are rarely needed
-_SEARCHED = 64  # tuples at once where these are taken
 _NOBODY = np.int64(2**63 - 1)
 
 Items = NDArray[np.intp]
@@ -70,7 +68,6 @@ class _Placing:
         self._robbed: list[tuple[int, int]] = []
         bits = max(1, (2 * homeless).bit_length())
         self._taken, self._shift = np.full(1 << bits, self._paths[0]), np.uint64(64 - bits)
-        self._prefix_mask = ~np.uint64((1 << codebook.space.bits[-1]) - 1)
 
     def place(self, items: Items) -> None:
         """Also those robbed who came before the last of them."""
@@ -91,9 +88,10 @@ class _Placing:
     def _place(self, items: Items) -> None:
         numbers = self._order[items].astype(np.int64)
         embeddings = self._vectors(numbers.tolist())
-        nearest, at = self._nearest(self.sids[items], embeddings), 0
+        prefixes, distances = self._nearest(self.sids[items], embeddings)
+        at = 0
         while True:
-            at = self._take(items, numbers, nearest, at)
+            at = self._take(items, numbers, prefixes, distances, at)
             if at == len(items):
                 return
             if self._robbed and self._robbed[0][0] < numbers[at]:
@@ -102,53 +100,48 @@ class _Placing:
                 self._search(items[at : at + 1], numbers[at : at + 1], embeddings[at])
                 at += 1
 
-    def _take(self, items: Items, numbers: NDArray[np.int64], tuples: Keys, at: int = 0) -> int:
+    def _take(self, items: Items, numbers: NDArray[np.int64], prefixes: Keys, distances: Floats, at: int = 0) -> int:
         """The nearest free of its tuples for each item, as far as it goes."""
         sids, robbed = self.sids[items], np.empty(len(items), np.int64)
         before = np.int64(self._robbed[0][0] if self._robbed else _NOBODY)
         with np.errstate(over="ignore"):
             end, count = compiled()(
-                self._paths, self._since, numbers, tuples, at, before, self._prefix_mask, self._taken, self._shift,
-                sids, robbed,
+                self._paths, self._since, numbers, prefixes, distances, at, before, self._taken, self._shift, sids,
+                robbed,
             )  # fmt: skip
         self.sids[items] = sids
         for owner in self._owners[robbed[:count]].tolist():
             heapq.heappush(self._robbed, (int(self._order[owner]), owner))
         return end
 
-    def _nearest(self, paths: Keys, embeddings: Floats) -> Keys:
-        """The first tuples of `nearest_tuples`: those that differ from the path in the last code. [n, some]."""
+    def _nearest(self, paths: Keys, embeddings: Floats) -> tuple[Keys, Floats]:
+        """The first tuples of `nearest_tuples` are those that differ from the path in the last code."""
         space, rest = self._codebook.space, embeddings
         codes = space.unpack(paths)
         for level, centroids in enumerate(self._codebook.centroids[:-1]):
             rest = rest - centroids[codes[:, level]]
-        distances = self._codebook.distances(space.levels - 1, rest)
-        count = min(_NEAREST, distances.shape[1])
-        last = np.argpartition(distances, count - 1, axis=1)[:, :count]
-        last = np.take_along_axis(last, np.argsort(np.take_along_axis(distances, last, 1), axis=1), 1)
-        prefix = paths - codes[:, -1]
-        found: Keys = prefix[:, None] + last.astype(np.uint64)
-        return found
+        return paths - codes[:, -1], self._codebook.distances(space.levels - 1, rest)
 
     def _search(self, item: Items, number: NDArray[np.int64], embedding: Floats) -> None:
-        """`sid.assign.nearest_free` for one item, many tuples at a time."""
+        """`sid.assign.nearest_free` for one item."""
         left = MAX_TRIES
-        for keys in self._tuples(embedding):
-            if self._take(item, number, keys[None, :left]):
+        for prefix, distances in self._prefixes(embedding):
+            if left < distances.size:
+                distances[0, np.argsort(distances[0], kind="stable")[left:]] = np.inf
+            if self._take(item, number, np.array([prefix], np.uint64), distances):
                 return
-            left -= min(left, len(keys))
-            if not left:
+            left -= distances.size
+            if left <= 0:
                 break
         self.refused += item.tolist()
 
-    def _tuples(self, rest: Floats, level: int = 0, prefix: int = 0) -> Iterator[Keys]:
-        """What `Codebook.nearest_tuples` gives, in pieces."""
+    def _prefixes(self, rest: Floats, level: int = 0, prefix: int = 0) -> Iterator[tuple[int, Floats]]:
+        """All but the last code of what `Codebook.nearest_tuples` gives, and the distances of the last."""
         codebook = self._codebook
-        codes = np.argsort(codebook.distances(level, rest[None])[0], kind="stable")
-        keys = np.uint64(prefix) + (codes.astype(np.uint64) << np.uint64(codebook.space.shifts[level]))
+        distances = codebook.distances(level, rest[None])
         if level == codebook.space.levels - 1:
-            for start in range(0, len(keys), _SEARCHED):
-                yield keys[start : start + _SEARCHED]
+            yield prefix, distances
             return
-        for code, key in zip(codes.tolist(), keys.tolist(), strict=True):
-            yield from self._tuples(rest - codebook.centroids[level][code], level + 1, key)
+        for code in np.argsort(distances[0], kind="stable").tolist():
+            key = prefix + (code << codebook.space.shifts[level])
+            yield from self._prefixes(rest - codebook.centroids[level][code], level + 1, key)

@@ -35,8 +35,6 @@ def test_all_at_once_equals_one_by_one(
     if not is_compiled:
         monkeypatch.setattr(bulk_place, "compiled", lambda: bulk_greedy.take_nearest_free)
     monkeypatch.setattr(bulk_place, "_BATCH", 7)
-    monkeypatch.setattr(bulk_place, "_NEAREST", 4)
-    monkeypatch.setattr(bulk_place, "_SEARCHED", 3)
     rng = np.random.default_rng(seed)
     codebook = Codebook(
         "film", "test", tuple(rng.normal(size=(k, 6)).astype(np.float32) / 2**m for m, k in enumerate(sizes))
