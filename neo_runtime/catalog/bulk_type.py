@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from operator import is_
 from pathlib import Path
 from typing import NamedTuple
 
@@ -133,7 +134,9 @@ class TypeLoad:
             progress(len(entries.ids))
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(flat(lengths, np.int64))])
         self.ids = Ids(offsets, np.frombuffer(b"".join(blobs), np.uint8))
-        self.final, self._placed = flat(finals, np.int32), flat(placed, np.int32)
+        self.final = flat(finals, np.int32)
+        is_once = all(map(is_, finals, placed))
+        self._placed = self.final if is_once else flat(placed, np.int32)
         self.live = np.flatnonzero(~facts.is_deletion[self.final])
         self._paths, self._all_is_deletion = facts.paths, facts.is_deletion
 
@@ -165,6 +168,7 @@ class TypeLoad:
                 pairs = [pair for item, pair in enumerate(pairs, start) if item not in gone]
             yield pairs, [(self.ids[item], _decode_record(records[item - start])) for item in refused]
             start = end
+        del self._parts, self._paths, self._all_errors, self._placed  # room for the segment
 
     def _middles(self, start: int, end: int) -> tuple[list[int], list[int], list[float]]:
         """SIDs, paths and errors of some items; what is not live has no SID."""

@@ -22,7 +22,7 @@ from neo_runtime.errors import EventError
 from neo_runtime.ingest.bulk_chunks import Chunk
 from neo_runtime.ingest.event import LAST_US
 from neo_runtime.ingest.line import ItemLine, micros
-from neo_runtime.sid.codebook import Codebook
+from neo_runtime.sid.codebook import Codebook, Floats
 
 _BLOCK = 512  # lines decoded at once: where one is bad, so many are decoded again
 
@@ -42,17 +42,17 @@ class Parser:
 
     def parse(self, chunk: Chunk) -> Parsed:
         items = _items(chunk.lines.texts)
+        rows = None if chunk.rows is None else chunk.rows.read(chunk.first, chunk.count)
         plain = [place for place, item in enumerate(items) if item and not item.deleted and item.windows is _UNSET]
         lines = Lines()
         others = set(range(len(items))).difference(plain) if len(plain) < len(items) else set[int]()
-        others |= _fill(lines, chunk, plain, [item for place in plain if (item := items[place])])
+        others |= _fill(lines, chunk, rows, plain, [item for place in plain if (item := items[place])])
         found = suspects(lines, self.codebooks, has_embedder=self.has_embedder)
         bad = {entry for entry in found if not self._does(chunk.event(lines.places[entry]))}
         if bad:
             others |= {lines.places[entry] for entry in bad}
             lines.keep([entry for entry in range(len(lines.ids)) if entry not in bad])
         are_mixed = any(items[place] for place in others)  # deletions, or availability
-        rows = None if chunk.rows is None else chunk.rows.read(chunk.first, chunk.count)
         parts = []
         for name in sorted(set(lines.types)):
             part, not_finite = part_of(self.codebooks[name], lines.of_type(name), rows)
@@ -79,11 +79,11 @@ def _items(texts: list[bytes]) -> list[ItemLine | None]:
     return items
 
 
-def _fill(found: Lines, chunk: Chunk, places: list[int], items: list[ItemLine]) -> set[int]:
+def _fill(found: Lines, chunk: Chunk, rows: Floats | None, places: list[int], items: list[ItemLine]) -> set[int]:
     """Places of lines that are left out, since they may be wrong."""
     now_us = chunk.now_us
     times = [now_us if item.event_time is None else micros(item.event_time) for item in items]
-    embeddings = _embeddings(chunk, places, items)
+    embeddings = _embeddings(rows, places, items)
     doubtful = {
         entry for entry, (item, embedding) in enumerate(zip(items, embeddings, strict=True))
         if embedding is None and (item.embedding is not None or item.embedding_model)
@@ -104,13 +104,12 @@ def _fill(found: Lines, chunk: Chunk, places: list[int], items: list[ItemLine]) 
     return left_out
 
 
-def _embeddings(chunk: Chunk, places: list[int], items: list[ItemLine]) -> list[bytes | memoryview | None]:
+def _embeddings(rows: Floats | None, places: list[int], items: list[ItemLine]) -> list[bytes | memoryview | None]:
     """None where there is none, or none that is right."""
     given = [item.embedding for item in items]
-    if chunk.rows is None or not items:
+    if rows is None or not items:
         return [None if embedding is None else _bytes(embedding) for embedding in given]
-    rows = np.ascontiguousarray(chunk.rows.read(chunk.first, chunk.count), "<f4")
-    width, data = 4 * rows.shape[1], memoryview(rows.data).cast("B")
+    width, data = 4 * rows.shape[1], memoryview(np.ascontiguousarray(rows, "<f4").data).cast("B")
     return [
         data[place * width : (place + 1) * width] if embedding is None else _bytes(embedding)
         for place, embedding in zip(places, given, strict=True)
