@@ -168,7 +168,6 @@ class TypeLoad:
                 pairs = [pair for item, pair in enumerate(pairs, start) if item not in gone]
             yield pairs, [(self.ids[item], _decode_record(records[item - start])) for item in refused]
             start = end
-        del self._parts, self._paths, self._all_errors, self._placed  # room for the segment
 
     def _middles(self, start: int, end: int) -> tuple[list[int], list[int], list[float]]:
         """SIDs, paths and errors of some items; what is not live has no SID."""
