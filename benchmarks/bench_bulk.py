@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import os
 import random
 import subprocess
 import sys
@@ -33,7 +34,6 @@ from neo_runtime.sid.fit import fit_codebook
 
 CLUSTERS, SPREAD, SAMPLE, BLOCK = 50_000, 0.5, 50_000, 100_000
 WORDS = ["river", "night", "garden", "engine", "letter", "winter", "shadow", "market", "signal", "harbour", "mirror"]
-PHASES = ("read", "place", "write", "segments")  # all that there is beside embedding and quantizing
 
 
 def vectors(rng: np.random.Generator, centers: np.ndarray, count: int) -> np.ndarray:
@@ -72,24 +72,35 @@ def fit(folder: Path, dimension: int, sizes: tuple[int, ...]) -> None:
 
 
 class Timed(Phases):
-    """Also by what the process had of its cores: others work on them too."""
+    """Also by what the process and those that parse for it had of the cores: others work on them too."""
 
     def __init__(self) -> None:
         super().__init__()
         self.cpu: dict[str, float] = {}
+        self.parsers_kb = 0
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        began = time.process_time()
+        began = cpu_seconds()
         with super().timed(name):
             yield
-        self.cpu[name] = self.cpu.get(name, 0.0) + time.process_time() - began
+        self.cpu[name] = self.cpu.get(name, 0.0) + cpu_seconds() - began
+
+    def advance(self, name: str, done: int, total: int) -> None:
+        super().advance(name, done, total)
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        self.parsers_kb = max(self.parsers_kb, sum(map(peak_kb, children)))
 
 
-def peak_kb() -> int:
-    """Of this process alone: ru_maxrss begins with what its parent had."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+def cpu_seconds() -> float:
+    """Of children too, once they have ended."""
+    return sum(os.times()[:4])
+
+
+def peak_kb(process: str = "self") -> int:
+    """Of one process alone: ru_maxrss begins with what its parent had."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
 def load(folder: Path, *, inline: bool) -> dict[str, object]:
@@ -108,6 +119,7 @@ def load(folder: Path, *, inline: bool) -> dict[str, object]:
         "wall": wall,
         "peak_mb": peak // 1024,
         "start_mb": before // 1024,
+        "parsers_mb": phases.parsers_kb // 1024,
     }
 
 
@@ -127,13 +139,13 @@ def rows_of(folder: Path, items: int, found: dict, *, inline: bool) -> list[list
     about = f"{items:,}, embeddings in {'lines' if inline else '.npy'}"
     seconds, cpu = found["seconds"], found["cpu"]
     phases = {f"{name}": (seconds[name], cpu[name]) for name in seconds}
-    beside = [sum(times.get(phase, 0.0) for phase in PHASES) for times in (seconds, cpu)]
-    phases["**all but quantization**"] = (beside[0], beside[1])
+    phases["**all, quantization included**"] = (sum(seconds.values()), sum(cpu.values()))
     rows: list[list[object]] = [
         [about, phase, f"{wall:.1f}", f"{items / wall:,.0f}", f"{own:.1f}", f"{items / own:,.0f}"]
         for phase, (wall, own) in phases.items()
     ]
     rows.append([about, "peak memory", f"{found['peak_mb']:,} MB ({found['start_mb']} before)", "", "", ""])
+    rows.append([about, "peak memory of parsing processes", f"{found['parsers_mb']:,} MB, all of them", "", "", ""])
     info = inspect(folder / "catalog")
     sizes = {table.table: table.bytes for table in info.tables if table.entries} | info.segments
     rows += [

@@ -1,4 +1,4 @@
-"""What a bulk load is given: item lines, many at a time, as columns; and what it says of its progress."""
+"""Many item lines at a time as columns, and what a bulk load says of its progress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from neo_runtime.catalog.item import Event
 from neo_runtime.types import Attribute
 
 FOLDER = "bulk.tmp"
@@ -28,17 +27,13 @@ class Values(NamedTuple):
 
 @dataclass(slots=True)
 class Lines:
-    """Some lines in the order of their files. The columns hold upserts whose encoding is right, one entry each:
-    whether the values keep the rules is still to be seen. Every other line is in `others`.
+    """Some upserts as columns, one entry each, in the order of their files.
 
-    `count` lines; `places[i]` is entry i's place among them, `embeddings[i]` little-endian float32 or None, and
-    `event(place)` what the line is to those that take one event at a time.
+    Their encoding is right; whether the values keep the rules is still to be seen. `places[i]` is entry i's place among
+    the lines of its chunk, `embeddings[i]` little-endian float32 or None: bytes that stand in the line itself, or a
+    view of what was given beside it.
     """
 
-    event: Callable[[int], Event]
-    count: int
-    files: list[str]
-    """Topics of the lines' positions, in their order."""
     places: list[int] = field(default_factory=list)
     types: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
@@ -47,11 +42,10 @@ class Lines:
     attributes: list[dict[str, Attribute]] = field(default_factory=list)
     popularities: list[float] = field(default_factory=list)
     times_us: list[int] = field(default_factory=list)
-    embeddings: list[bytes | None] = field(default_factory=list)
+    embeddings: list[bytes | memoryview | None] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     topics: list[str] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
-    others: list[tuple[int, Event]] = field(default_factory=list)
     _schemas: dict[tuple[str, ...], Sequence[int]] | None = None
     _values: list[Values] | None = None
 
@@ -84,7 +78,7 @@ class Lines:
         """The upserts of one type."""
         if self.types.count(name) == len(self.types):
             return self
-        found = Lines(self.event, self.count, self.files)
+        found = Lines()
         entries = [entry for entry, item_type in enumerate(self.types) if item_type == name]
         for column in _COLUMNS:
             values = getattr(self, column)
@@ -99,9 +93,7 @@ class Lines:
         self._schemas = self._values = None
 
 
-_COLUMNS = tuple(
-    name for name in Lines.__slots__ if name not in ("event", "count", "files", "others", "_schemas", "_values")
-)
+_COLUMNS = tuple(name for name in Lines.__slots__ if name not in ("_schemas", "_values"))
 
 
 class Phases:

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from neo_runtime.catalog.bulk_greedy import compiled
 from neo_runtime.sid.assign import MAX_TRIES
 from neo_runtime.sid.codebook import Codebook, Floats
 from neo_runtime.sid.space import Keys
 
 _BATCH = 4_096  # items without a place that are looked at together
-_NEAREST = 32  # tuples of each that are: more are rarely needed
-_SEARCHED = 64  # tuples at once where these are taken
 _NOBODY = np.int64(2**63 - 1)
 
+Items = NDArray[np.intp]
 Vectors = Callable[[list[int]], Floats]
 """Embeddings by the items' numbers in the order in which they came."""
 
@@ -30,113 +30,118 @@ def place_all(
     Items come in `order` (distinct numbers): who comes first keeps its path; who finds it taken gets the nearest free
     tuple, which may be the path of a later one, who then has to look for another.
     """
-    by_path = np.lexsort((order, paths))
+    by_path = np.argsort(paths)
     ordered = paths[by_path]
     is_first = np.ones(len(paths), bool)
     is_first[1:] = ordered[1:] != ordered[:-1]
-    owners = _Owners(ordered[is_first], by_path[is_first], order)
+    met = ~is_first
+    met[:-1] |= ~is_first[1:]
+    some = by_path[met]  # where several meet, in their order
+    by_path[met] = some[np.lexsort((order[some], paths[some]))]
     homeless = by_path[~is_first]
     homeless = homeless[np.argsort(order[homeless])]
-    placing = _Placing(codebook, paths.copy(), owners, vectors)
+    placing = _Placing(codebook, paths.copy(), order, vectors, (ordered[is_first], by_path[is_first]), len(homeless))
+    del by_path, ordered, is_first
     for start in range(0, len(homeless), _BATCH):
         placing.place(homeless[start : start + _BATCH])
         progress(min(start + _BATCH, len(homeless)), len(homeless))
-    placing.place_robbed(int(_NOBODY))
+    placing.place_robbed()
     return placing.sids, placing.refused
 
 
-class _Owners:
-    """Who comes first on every path, and may stay there unless somebody before it needs the place."""
-
-    def __init__(self, paths: Keys, items: NDArray[np.intp], order: NDArray[np.int32]) -> None:
-        self._paths, self._items, self.order = paths, items, order
-
-    def of(self, keys: Keys) -> NDArray[np.int64]:
-        """The first items, -1 where a tuple is nobody's path."""
-        places = np.minimum(self._paths.searchsorted(keys), len(self._paths) - 1)
-        return np.where(self._paths[places] == keys, self._items[places], -1)
-
-    def since(self, keys: Keys) -> NDArray[np.int64]:
-        """When they come."""
-        items = self.of(keys)
-        return np.where(items < 0, _NOBODY, self.order[items])
-
-
 class _Placing:
-    """Items in the order in which they came, with those between that a place is taken from."""
+    """Items in the order in which they came, with those between that a place is taken from.
 
-    def __init__(self, codebook: Codebook, sids: Keys, owners: _Owners, vectors: Vectors) -> None:
-        self._codebook, self.sids, self._owners, self._vectors = codebook, sids, owners, vectors
+    `owners`: who comes first on every path, and may stay there unless somebody before it needs the place. A chain of
+    items that take each other's paths begins with a homeless one and ends on a tuple that is nobody's path: there are
+    at most so many of these.
+    """
+
+    def __init__(
+        self, codebook: Codebook, sids: Keys, order: NDArray[np.int32], vectors: Vectors,
+        owners: tuple[Keys, Items], homeless: int,
+    ) -> None:  # fmt: skip
+        self._codebook, self.sids, self._order, self._vectors = codebook, sids, order, vectors
+        self._paths, self._owners = owners
+        self._since = order[self._owners].astype(np.int64)
         self.refused: list[int] = []
-        self._taken = set[int]()  # tuples, by items that did not come to them on their own path
         self._robbed: list[tuple[int, int]] = []
+        bits = max(1, (2 * homeless).bit_length())
+        self._taken, self._shift = np.full(1 << bits, self._paths[0]), np.uint64(64 - bits)
 
-    def place(self, items: NDArray[np.intp]) -> None:
-        numbers = self._owners.order[items].tolist()
-        embeddings = self._vectors(numbers)
-        nearest = self._nearest(self.sids[items], embeddings)
-        owned_since = self._owners.since(nearest)
-        rows = zip(numbers, items.tolist(), embeddings, nearest.tolist(), owned_since.tolist(), strict=True)
-        for number, item, embedding, keys, since in rows:
-            if self._robbed and self._robbed[0][0] < number:
-                self.place_robbed(number)
-            for key, other in zip(keys, since, strict=True):
-                if other > number and key not in self._taken:
-                    self._take(item, key, is_owned=other != _NOBODY)
-                    break
+    def place(self, items: Items) -> None:
+        """Also those robbed who came before the last of them."""
+        items = np.concatenate([items, self._pop_robbed(int(self._order[items[-1]]))])
+        self._place(items[np.argsort(self._order[items])])
+
+    def place_robbed(self) -> None:
+        """All of them."""
+        while self._robbed:
+            self._place(self._pop_robbed(int(_NOBODY)))
+
+    def _pop_robbed(self, before: int) -> Items:
+        found = list[int]()
+        while self._robbed and self._robbed[0][0] < before and len(found) < _BATCH:
+            found.append(heapq.heappop(self._robbed)[1])
+        return np.array(found, np.intp)
+
+    def _place(self, items: Items) -> None:
+        numbers = self._order[items].astype(np.int64)
+        embeddings = self._vectors(numbers.tolist())
+        prefixes, distances = self._nearest(self.sids[items], embeddings)
+        at = 0
+        while True:
+            at = self._take(items, numbers, prefixes, distances, at)
+            if at == len(items):
+                return
+            if self._robbed and self._robbed[0][0] < numbers[at]:
+                self._place(self._pop_robbed(int(numbers[at])))
             else:
-                self._search(number, item, embedding)
+                self._search(items[at : at + 1], numbers[at : at + 1], embeddings[at])
+                at += 1
 
-    def place_robbed(self, before: int) -> None:
-        """Those who came before."""
-        while self._robbed and self._robbed[0][0] < before:
-            number, item = heapq.heappop(self._robbed)
-            self._search(number, item, self._vectors([number])[0])
+    def _take(self, items: Items, numbers: NDArray[np.int64], prefixes: Keys, distances: Floats, at: int = 0) -> int:
+        """The nearest free of its tuples for each item, as far as it goes."""
+        sids, robbed = self.sids[items], np.empty(len(items), np.int64)
+        before = np.int64(self._robbed[0][0] if self._robbed else _NOBODY)
+        with np.errstate(over="ignore"):
+            end, count = compiled()(
+                self._paths, self._since, numbers, prefixes, distances, at, before, self._taken, self._shift, sids,
+                robbed,
+            )  # fmt: skip
+        self.sids[items] = sids
+        for owner in self._owners[robbed[:count]].tolist():
+            heapq.heappush(self._robbed, (int(self._order[owner]), owner))
+        return end
 
-    def _nearest(self, paths: Keys, embeddings: Floats) -> Keys:
-        """The first tuples of `nearest_tuples`: those that differ from the path in the last code. [n, some]."""
+    def _nearest(self, paths: Keys, embeddings: Floats) -> tuple[Keys, Floats]:
+        """The first tuples of `nearest_tuples` are those that differ from the path in the last code."""
         space, rest = self._codebook.space, embeddings
         codes = space.unpack(paths)
         for level, centroids in enumerate(self._codebook.centroids[:-1]):
             rest = rest - centroids[codes[:, level]]
-        distances = self._codebook.distances(space.levels - 1, rest)
-        count = min(_NEAREST, distances.shape[1])
-        last = np.argpartition(distances, count - 1, axis=1)[:, :count]
-        last = np.take_along_axis(last, np.argsort(np.take_along_axis(distances, last, 1), axis=1), 1)
-        prefix = paths - codes[:, -1]
-        found: Keys = prefix[:, None] + last.astype(np.uint64)
-        return found
+        return paths - codes[:, -1], self._codebook.distances(space.levels - 1, rest)
 
-    def _search(self, number: int, item: int, embedding: Floats) -> None:
-        """`sid.assign.nearest_free`, many tuples at a time."""
+    def _search(self, item: Items, number: NDArray[np.int64], embedding: Floats) -> None:
+        """`sid.assign.nearest_free` for one item."""
         left = MAX_TRIES
-        for keys in self._tuples(embedding):
-            some = keys[:left]
-            for key, other in zip(some.tolist(), self._owners.since(some).tolist(), strict=True):
-                if other > number and key not in self._taken:
-                    self._take(item, key, is_owned=other != _NOBODY)
-                    return
-            left -= len(some)
-            if not left:
+        for prefix, distances in self._prefixes(embedding):
+            if left < distances.size:
+                distances[0, np.argsort(distances[0], kind="stable")[left:]] = np.inf
+            if self._take(item, number, np.array([prefix], np.uint64), distances):
+                return
+            left -= distances.size
+            if left <= 0:
                 break
-        self.refused.append(item)
+        self.refused += item.tolist()
 
-    def _tuples(self, rest: Floats, level: int = 0, prefix: int = 0) -> Iterator[Keys]:
-        """What `Codebook.nearest_tuples` gives, in pieces."""
+    def _prefixes(self, rest: Floats, level: int = 0, prefix: int = 0) -> Iterator[tuple[int, Floats]]:
+        """All but the last code of what `Codebook.nearest_tuples` gives, and the distances of the last."""
         codebook = self._codebook
-        codes = np.argsort(codebook.distances(level, rest[None])[0], kind="stable")
-        keys = np.uint64(prefix) + (codes.astype(np.uint64) << np.uint64(codebook.space.shifts[level]))
+        distances = codebook.distances(level, rest[None])
         if level == codebook.space.levels - 1:
-            for start in range(0, len(keys), _SEARCHED):
-                yield keys[start : start + _SEARCHED]
+            yield prefix, distances
             return
-        for code, key in zip(codes.tolist(), keys.tolist(), strict=True):
-            yield from self._tuples(rest - codebook.centroids[level][code], level + 1, key)
-
-    def _take(self, item: int, sid: int, *, is_owned: bool) -> None:
-        """`is_owned`: it may be somebody's path, who comes later."""
-        self.sids[item] = sid
-        self._taken.add(sid)
-        owner = int(self._owners.of(np.array([sid], np.uint64))[0]) if is_owned else -1
-        if owner >= 0:
-            heapq.heappush(self._robbed, (int(self._owners.order[owner]), owner))
+        for code in np.argsort(distances[0], kind="stable").tolist():
+            key = prefix + (code << codebook.space.shifts[level])
+            yield from self._prefixes(rest - codebook.centroids[level][code], level + 1, key)

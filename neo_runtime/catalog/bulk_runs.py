@@ -44,18 +44,44 @@ class Entries(NamedTuple):
         return self.take(np.argsort(np.array(self.ids, "S"), kind="stable").tolist())  # no id holds a zero byte
 
 
-class _Run:
-    """Blocks in file order: where they lie, and the first id of each."""
+class Run(NamedTuple):
+    """Sorted and encoded, in blocks: the first id of each block of ids, and records in the same order.
 
-    def __init__(self) -> None:
-        self.id_blocks: list[tuple[int, int]] = []
-        self.record_blocks: list[tuple[int, int]] = []
-        self.first_ids: list[bytes] = []
+    Numbers count from the run's first line.
+    """
 
+    first_ids: list[bytes]
+    id_blocks: list[bytes]
+    record_blocks: list[bytes]
+
+
+class _Written(NamedTuple):
+    """Where a run's blocks lie, the first id of each, and the number of its first line."""
+
+    first_ids: list[bytes]
+    id_blocks: list[tuple[int, int]]
+    record_blocks: list[tuple[int, int]]
+    first_number: int
+
+
+Halves = tuple[bytes, bytes]
+"""An encoded ItemRecord without what stands in its middle: SID, path and error."""
 
 _encode = msgspec.msgpack.encode
 _decode_entries = msgspec.msgpack.Decoder(tuple[list[bytes], list[int], list[bytes | None]]).decode
-_decode_records = msgspec.msgpack.Decoder(list[bytes]).decode
+_decode_records = msgspec.msgpack.Decoder(list[Halves]).decode
+
+
+def run_of(entries: Entries, records: Sequence[Halves]) -> Run:
+    """Some lines in the order of their files; `records` of those that have a number."""
+    entries = entries.sorted()
+    starts = range(0, len(entries.ids), _BLOCK)
+    in_order = [records[number] for number in entries.numbers if number >= 0]
+    return Run(
+        [entries.ids[start] for start in starts],
+        [_encode(entries.part(start, start + _BLOCK)) for start in starts],
+        [_encode(in_order[start : start + _BLOCK]) for start in range(0, len(in_order), _BLOCK)],
+    )
 
 
 class Runs:
@@ -64,22 +90,12 @@ class Runs:
     def __init__(self, folder: Path, name: str) -> None:
         self._ids = (folder / f"{name}.ids").open("w+b")
         self._records = (folder / f"{name}.records").open("w+b")
-        self._runs: list[_Run] = []
-        self._first_numbers: list[int] = []
+        self._runs: list[_Written] = []
 
-    def add(self, first_number: int, entries: Entries, records: Sequence[bytes]) -> None:
-        """Some lines in the order of their files; `records` of those that have a number, which begin at the given."""
-        run = _Run()
-        entries = entries.sorted()
-        for start in range(0, len(entries.ids), _BLOCK):
-            block = entries.part(start, start + _BLOCK)
-            run.first_ids.append(block.ids[0])
-            run.id_blocks.append(_append(self._ids, block))
-        numbers = [number - first_number for number in entries.numbers if number >= 0]
-        for start in range(0, len(numbers), _BLOCK):
-            run.record_blocks.append(_append(self._records, [records[i] for i in numbers[start : start + _BLOCK]]))
-        self._runs.append(run)
-        self._first_numbers.append(first_number)
+    def add(self, first_number: int, run: Run) -> None:
+        id_blocks = [_append(self._ids, block) for block in run.id_blocks]
+        record_blocks = [_append(self._records, block) for block in run.record_blocks]
+        self._runs.append(_Written(run.first_ids, id_blocks, record_blocks, first_number))
 
     def merged(self) -> Iterator[Entries]:
         """All lines by id, in parts; the lines of one item are in one part."""
@@ -93,23 +109,23 @@ class Runs:
             for at, run in enumerate(self._runs):
                 end = len(run.id_blocks) if bound is None else bisect_left(run.first_ids, bound)
                 for block in run.id_blocks[next_block[at] : end]:
-                    waiting[at].extend(Entries(*_decode_entries(_read(self._ids, block))))
+                    waiting[at].extend(_counted(Entries(*_decode_entries(_read(self._ids, block))), run.first_number))
                 next_block[at] = max(next_block[at], end)
                 waiting[at] = _hand_over(waiting[at], bound, part)
             if part.ids:
                 yield part.sorted()
 
-    def records(self, parts: Iterator[NDArray[np.int32]]) -> Iterator[list[bytes]]:
+    def records(self, parts: Iterator[NDArray[np.int32]]) -> Iterator[list[Halves]]:
         """The records of numbers that come in the order of `merged`, all of them."""
         self._records.flush()
         sources = [self._records_of(run) for run in self._runs]
-        firsts = np.array(self._first_numbers)
-        buffers: list[list[bytes]] = [[] for _ in self._runs]
+        firsts = np.array([run.first_number for run in self._runs])
+        buffers: list[list[Halves]] = [[] for _ in self._runs]
         for numbers in parts:
             runs = firsts.searchsorted(numbers, "right") - 1
             order = np.argsort(runs, kind="stable")
             counts = np.bincount(runs, minlength=len(self._runs)).tolist()
-            found: list[bytes] = []
+            found: list[Halves] = []
             for at, count in enumerate(counts):
                 buffer = buffers[at]
                 while len(buffer) < count:
@@ -120,7 +136,7 @@ class Runs:
             places[order] = np.arange(len(order))
             yield [found[place] for place in places.tolist()]
 
-    def _records_of(self, run: _Run) -> Iterator[list[bytes]]:
+    def _records_of(self, run: _Written) -> Iterator[list[Halves]]:
         for block in run.record_blocks:
             yield _decode_records(_read(self._records, block))
 
@@ -129,12 +145,16 @@ class Runs:
         self._records.close()
 
 
-def _append(file: BinaryIO, value: object) -> tuple[int, int]:
+def _append(file: BinaryIO, data: bytes) -> tuple[int, int]:
     """Where it lies."""
-    data = _encode(value)
     start = file.tell()
     file.write(data)
     return start, len(data)
+
+
+def _counted(entries: Entries, first_number: int) -> Entries:
+    """With the numbers that the lines have among those of all runs."""
+    return entries._replace(numbers=[number if number < 0 else number + first_number for number in entries.numbers])
 
 
 def _read(file: BinaryIO, block: tuple[int, int]) -> bytes:

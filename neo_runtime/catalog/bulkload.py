@@ -27,10 +27,11 @@ from pathlib import Path
 import msgspec
 
 from neo_runtime.catalog.batch import KEPT_DEAD_LETTERS, MIN_WAITING, Applied
-from neo_runtime.catalog.bulk_check import suspects
 from neo_runtime.catalog.bulk_leaves import Leaves
-from neo_runtime.catalog.bulk_lines import FOLDER, Lines, Phases
+from neo_runtime.catalog.bulk_lines import FOLDER, Phases
+from neo_runtime.catalog.bulk_parts import Chunk, Parsed
 from neo_runtime.catalog.bulk_type import TypeLoad
+from neo_runtime.catalog.bulk_vectors import Rows
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.encode import not_finite
 from neo_runtime.catalog.item import Availability, Delete, Event, ItemRecord, RawRecord, Rejected
@@ -57,12 +58,15 @@ def is_empty(catalog: Catalog) -> bool:
 
 
 def bulk_load(
-    catalog: Catalog, chunks: Iterable[Lines], total: int, read_again: ReadAgain, phases: Phases | None = None
-) -> Applied:
-    """`chunks`: all lines, `total` of them. The catalog must be empty, and nothing else may use it meanwhile."""
+    catalog: Catalog, chunks: Iterable[tuple[Chunk, Parsed]], total: int, read_again: ReadAgain,
+    phases: Phases | None = None, rows: Rows | None = None,
+) -> Applied:  # fmt: skip
+    """`chunks`: all lines, `total` of them; `rows`: embeddings of those that hold none. The catalog must be empty, and
+    nothing else may use it meanwhile.
+    """
     assert is_empty(catalog)
-    with _undescribed(catalog) as (description, folder), _without_collector():
-        return _BulkLoad(catalog, folder, phases or Phases()).run(chunks, total, read_again, description)
+    with _undescribed(catalog) as (description, folder), without_collector():
+        return _BulkLoad(catalog, folder, phases or Phases(), rows).run(chunks, total, read_again, description)
 
 
 @contextmanager
@@ -88,7 +92,7 @@ def _undescribed(catalog: Catalog) -> Iterator[tuple[Description, Path]]:
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
     """Millions of small values come and go here, none in cycles: looking for those takes as long as the rest."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -102,12 +106,12 @@ def _without_collector() -> Iterator[None]:
 class _BulkLoad:
     """One load. `run` is the order of things."""
 
-    def __init__(self, catalog: Catalog, folder: Path, phases: Phases) -> None:
+    def __init__(self, catalog: Catalog, folder: Path, phases: Phases, rows: Rows | None) -> None:
         self._catalog, self._phases = catalog, phases
         self._alone = catalog.policy is CollisionPolicy.NEAREST_FREE
         names = sorted(catalog.codebooks, key=lambda name: name.encode() + b"\0")
         self._types = {
-            name: TypeLoad(catalog.codebooks[name], catalog.encoder.embedder, folder, keeps_vectors=self._alone)
+            name: TypeLoad(catalog.codebooks[name], catalog.encoder.embedder, folder, rows, keeps_vectors=self._alone)
             for name in names
         }
         self._counts = Counter[str]()
@@ -115,7 +119,9 @@ class _BulkLoad:
         self._waiting: list[tuple[int, str, bytes, AvailabilityRecord]] = []  # by the order in which it was said
         self._lines = self._forgotten = 0
 
-    def run(self, chunks: Iterable[Lines], total: int, read_again: ReadAgain, description: Description) -> Applied:
+    def run(
+        self, chunks: Iterable[tuple[Chunk, Parsed]], total: int, read_again: ReadAgain, description: Description
+    ) -> Applied:
         try:
             self._read(iter(chunks), total)
             with self._phases.timed("write"):
@@ -138,33 +144,25 @@ class _BulkLoad:
         fields = Applied.__dataclass_fields__
         return Applied(state.generation, **{name: n for name, n in self._counts.items() if name in fields})
 
-    def _read(self, chunks: Iterator[Lines], total: int) -> None:
+    def _read(self, chunks: Iterator[tuple[Chunk, Parsed]], total: int) -> None:
         while True:
             with self._phases.timed("read"):
-                lines = next(chunks, None)
-                if lines is None:
+                found = next(chunks, None)
+                if found is None:
                     break
-                self._letters.note_topics(lines.files)
-                others = self._check(lines)
-            self._take(lines, others)
-            self._lines += lines.count
+                chunk, parsed = found
+                self._letters.note_topics(chunk.topics)
+                others = self._check(chunk, parsed.others)
+            self._take(chunk, parsed, others)
+            self._lines += chunk.count
             self._phases.advance("reading", self._lines, max(total, self._lines))
 
-    def _check(self, lines: Lines) -> dict[str, list[tuple[int, Delete | Availability]]]:
+    def _check(self, chunk: Chunk, places: list[int]) -> dict[str, list[tuple[int, Delete | Availability]]]:
         """Refuse what breaks a rule; returns what else there is than upserts, by type."""
-        found = suspects(lines, self._catalog.codebooks, has_embedder=self._catalog.encoder.embedder is not None)
-        bad = set[int]()
-        for entry in sorted(found):
-            event = lines.event(lines.places[entry])
-            (outcome,) = self._catalog.encoder.encode([event], lambda keys: {})
-            if isinstance(outcome, EventError):
-                self._refuse(event.source, outcome.reason, str(outcome))
-                bad.add(entry)
-        if bad:
-            lines.keep([entry for entry in range(len(lines.ids)) if entry not in bad])
         others: dict[str, list[tuple[int, Delete | Availability]]] = {}
-        outcomes = self._catalog.encoder.encode([event for _, event in lines.others], lambda keys: {})
-        for (place, event), outcome in zip(lines.others, outcomes, strict=True):
+        events = list(map(chunk.event, places))
+        outcomes = self._catalog.encoder.encode(events, lambda keys: {})
+        for place, event, outcome in zip(places, events, outcomes, strict=True):
             self._sort_out(place, event, outcome, others)
         return others
 
@@ -180,22 +178,20 @@ class _BulkLoad:
         else:
             self._counts["unknown_deletes"] += 1
 
-    def _take(self, lines: Lines, others: dict[str, list[tuple[int, Delete | Availability]]]) -> None:
-        for name in sorted({*lines.types, *others}):
-            load, some = self._types[name], lines.of_type(name)
-            with self._phases.timed("embed" if None in some.embeddings else "read"):
-                embeddings = load.embed(some)
-            with self._phases.timed("quantize"):
-                quantized = load.quantize(embeddings)
+    def _take(self, chunk: Chunk, parsed: Parsed, others: dict[str, list[tuple[int, Delete | Availability]]]) -> None:
+        parts = {part.item_type: part for part in parsed.parts}
+        for name in sorted({*parts, *others}):
+            load, part = self._types[name], parts.get(name)
+            if part and part.texts:
+                with self._phases.timed("embed"):
+                    part, embeddings = load.embed(part)
+                with self._phases.timed("quantize"):
+                    part, not_finite_at = part.quantized(load.codebook, embeddings)
+                for place in not_finite_at:
+                    error = not_finite()
+                    self._refuse(chunk.event(place).source, error.reason, str(error))
             with self._phases.timed("read"):
-                if not quantized.is_finite.all():
-                    for entry in (~quantized.is_finite).nonzero()[0].tolist():
-                        error = not_finite()
-                        self._refuse(some.event(some.places[entry]).source, error.reason, str(error))
-                    kept = quantized.is_finite.nonzero()[0]
-                    some.keep(kept.tolist())
-                    embeddings, quantized = embeddings[kept], quantized.take(kept)
-                load.add(some, embeddings, quantized, others.get(name, ()), self._lines)
+                load.add(part, others.get(name, ()), chunk.first)
 
     def _merge(self) -> None:
         done = 0

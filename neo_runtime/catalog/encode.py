@@ -67,9 +67,9 @@ class ContentEncoder:
                     validate_key(event.key)
                 elif isinstance(event, Availability):
                     validate_availability(event)
-                    self._codebook(event.key)
+                    codebook_of(event.key, self._codebooks)
                 elif isinstance(event, Upsert):
-                    self._validate(event)
+                    check_upsert(event, self._codebooks, has_embedder=self.embedder is not None)
                     results[index] = encoded = Encoded(_content_hash(event), None)
                     record = stored.get(event.key)
                     if record is None or record.deleted or record.content_hash != encoded.content_hash:
@@ -83,31 +83,6 @@ class ContentEncoder:
                 assert isinstance(before, Encoded)
                 results[index] = before._replace(quantized=quantized) if quantized else not_finite()
         return results
-
-    def _validate(self, event: Upsert) -> None:
-        validate_upsert(event)
-        codebook = self._codebook(event.key)
-        if event.embedding is None:
-            if self.embedder is None:
-                raise EventError("no embedding, and this worker has no embedder", reason="EMBEDDING_MISSING")
-            return
-        if event.embedding.shape != (codebook.dimension,):
-            raise EventError(
-                f"embedding has {event.embedding.size} numbers, the codebook {codebook.dimension}",
-                reason="EMBEDDING_MISMATCH",
-            )
-        if event.embedding_model and event.embedding_model != codebook.embedder:
-            raise EventError(
-                f"embedding is of {event.embedding_model!r}, the codebook of {codebook.embedder!r}",
-                reason="EMBEDDING_MISMATCH",
-            )
-
-    def _codebook(self, key: ItemKey) -> Codebook:
-        codebook = self._codebooks.get(key.type)
-        if codebook is None:
-            known = ", ".join(sorted(self._codebooks))
-            raise EventError(f"item type {key.type!r} is not one of {known}", reason="UNKNOWN_TYPE")
-        return codebook
 
     def _quantize(self, item_type: str, upserts: list[Upsert]) -> list[Quantized | None]:
         """None for an embedding that holds infinities or no numbers."""
@@ -129,6 +104,35 @@ class ContentEncoder:
             assert self.embedder is not None
             embeddings[without] = self.embedder.embed([event_text(upserts[row]) for row in without])
         return embeddings
+
+
+def check_upsert(event: Upsert, codebooks: Mapping[str, Codebook], *, has_embedder: bool) -> None:
+    """EventError where a catalog with these codebooks does not take it."""
+    validate_upsert(event)
+    codebook = codebook_of(event.key, codebooks)
+    if event.embedding is None:
+        if not has_embedder:
+            raise EventError("no embedding, and this worker has no embedder", reason="EMBEDDING_MISSING")
+        return
+    if event.embedding.shape != (codebook.dimension,):
+        raise EventError(
+            f"embedding has {event.embedding.size} numbers, the codebook {codebook.dimension}",
+            reason="EMBEDDING_MISMATCH",
+        )
+    if event.embedding_model and event.embedding_model != codebook.embedder:
+        raise EventError(
+            f"embedding is of {event.embedding_model!r}, the codebook of {codebook.embedder!r}",
+            reason="EMBEDDING_MISMATCH",
+        )
+
+
+def codebook_of(key: ItemKey, codebooks: Mapping[str, Codebook]) -> Codebook:
+    """EventError where there is none."""
+    codebook = codebooks.get(key.type)
+    if codebook is None:
+        known = ", ".join(sorted(codebooks))
+        raise EventError(f"item type {key.type!r} is not one of {known}", reason="UNKNOWN_TYPE")
+    return codebook
 
 
 def not_finite() -> EventError:

@@ -9,20 +9,23 @@ import tempfile
 import time
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from neo_runtime.catalog.batch import Applied
 from neo_runtime.catalog.bulk_lines import Phases
+from neo_runtime.catalog.bulk_vectors import Rows
 from neo_runtime.catalog.bulkload import bulk_load, is_empty
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.item import FILE_PREFIX, Availability, Delete, Event, Rejected, Upsert
 from neo_runtime.config import Settings
 from neo_runtime.errors import EventError, StartupError
 from neo_runtime.ingest import eventfile
-from neo_runtime.ingest.bulk_chunks import BYTE_ORDER_MARK, Rows, Source, chunks, line_count
+from neo_runtime.ingest.bulk_aside import parsed
+from neo_runtime.ingest.bulk_chunks import BYTE_ORDER_MARK, Source, chunks, line_count
+from neo_runtime.ingest.bulk_parse import Parser
 from neo_runtime.ingest.line import check, decode_line
 from neo_runtime.types import Position
 
@@ -50,7 +53,9 @@ def load_files(
             total = line_count(sources)
             vectors = _vectors(embeddings, total)
         lines = chunks(sources, vectors, time.time_ns() // 1_000)
-        return _totals([bulk_load(catalog, lines, total, partial(_read_again, sources), phases)])
+        parser = Parser(catalog.codebooks, has_embedder=catalog.encoder.embedder is not None)
+        with closing(parsed(parser, lines, sum(path.stat().st_size for _, path in sources))) as found:
+            return _totals([bulk_load(catalog, found, total, partial(_read_again, sources), phases, vectors)])
 
 
 def load_in_batches(

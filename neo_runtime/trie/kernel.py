@@ -25,7 +25,7 @@ _P0, _P1, _P2 = np.float32(0.99999943), np.float32(0.69314666), np.float32(0.240
 _P3, _P4 = np.float32(0.05591786), np.float32(0.0096740946)
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled at first use; kept on disk for the next process wherever numba finds a place to write."""
     options: dict[str, Any] = {"nogil": True, "fastmath": _FLAGS, "error_model": "numpy", "boundscheck": False}
     try:
@@ -34,7 +34,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(**options)(function)  # type: ignore[no-any-return]
 
 
-@_compiled
+@compiled
 def normalize(logits: Any, tops: Any, norms: Any) -> None:
     """What `step` wants to know of every row of float32 [rows, codes]: the best of each block of 16 codes (`tops`
     float32 [rows, codes / 16, rounded up]) and the logarithm of the sum of exponentials (`norms` float32 [rows]).
@@ -67,7 +67,7 @@ def normalize(logits: Any, tops: Any, norms: Any) -> None:
         norms[row] = top + np.log(total)
 
 
-@_compiled
+@compiled
 def _lower_bound(sorted_values: Any, start: int, end: int, value: Any) -> int:
     while start < end:
         middle = (start + end) >> 1
@@ -78,7 +78,7 @@ def _lower_bound(sorted_values: Any, start: int, end: int, value: Any) -> int:
     return start
 
 
-@_compiled
+@compiled
 def _rank(words: Any, before: Any, place: int) -> Any:
     word = words[place >> 6] & ((np.uint64(1) << np.uint64(place & 63)) - np.uint64(1))
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
@@ -87,7 +87,7 @@ def _rank(words: Any, before: Any, place: int) -> Any:
     return np.int64(before[place >> 6]) + np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@_compiled
+@compiled
 def _is_live(node: int, dead: Any, words: Any, before: Any, bounds: Any) -> bool:
     """Whether a node has an allowed row: by rank where there are bits, else by the list of dead nodes."""
     if len(words):
@@ -100,7 +100,7 @@ def _is_live(node: int, dead: Any, words: Any, before: Any, bounds: Any) -> bool
     return bool(place == len(dead) or dead[place] != node)
 
 
-@_compiled
+@compiled
 def _entry(score: Any, row: int, code: int) -> Any:
     """A candidate as one number: the higher the better, of equal scores the earlier in (row, code) order."""
     bits = np.float32(score).view(np.uint32)
@@ -111,14 +111,14 @@ def _entry(score: Any, row: int, code: int) -> Any:
     return (np.uint64(rising) << np.uint64(32)) | (np.uint64(0xFFFFFFFF) - order)
 
 
-@_compiled
+@compiled
 def _score(entry: Any) -> Any:
     rising = np.uint32(entry >> np.uint64(32))
     bits = rising ^ np.uint32(1 << 31) if rising >> np.uint32(31) else ~rising
     return np.uint32(bits).view(np.float32)
 
 
-@_compiled
+@compiled
 def _sink(heap: Any, size: int, entry: Any) -> None:
     """Put `entry` in the place of the heap's top, its worst entry, and restore the heap."""
     place = 0
@@ -134,7 +134,7 @@ def _sink(heap: Any, size: int, entry: Any) -> None:
     heap[place] = entry
 
 
-@_compiled
+@compiled
 def _offer(heap: Any, size: int, entry: Any) -> int:
     """Keep a candidate that is among the best so far; returns how many are kept."""
     if size < len(heap):
@@ -149,7 +149,7 @@ def _offer(heap: Any, size: int, entry: Any) -> int:
     return size
 
 
-@_compiled
+@compiled
 def _live_child(
     parent: int, code: int, first: Any, codes: Any, dead: Any, words: Any, before: Any, bounds: Any
 ) -> int:  # fmt: skip
@@ -163,7 +163,7 @@ def _live_child(
     return -1
 
 
-@_compiled
+@compiled
 def _offer_base(
     heap: Any, size: int, logits: Any, tops: Any, row: int, first_row: int, offset: Any, child: int, end: int,
     codes: Any, dead: Any, words: Any, before: Any, bounds: Any,
@@ -192,7 +192,7 @@ def _offer_base(
     return size
 
 
-@_compiled
+@compiled
 def _offer_allowed(
     heap: Any, size: int, logits: Any, row: int, first_row: int, offset: Any, child: int, end: int,
     codes: Any, words: Any, bounds: Any,
@@ -222,7 +222,7 @@ def _offer_allowed(
             return size
 
 
-@_compiled
+@compiled
 def _offer_delta(
     heap: Any, size: int, logits: Any, row: int, first_row: int, offset: Any, node: int, base_node: int,
     base_first: Any, base_codes: Any, base_dead: Any, base_words: Any, base_before: Any, base_bounds: Any,
@@ -240,13 +240,13 @@ def _offer_delta(
     return size
 
 
-@_compiled
+@compiled
 def _least(heap: Any, size: int) -> Any:
     """The score that a candidate must reach."""
     return _score(heap[0]) if size == len(heap) else np.float32(-np.inf)
 
 
-@_compiled
+@compiled
 def step(
     logits: Any, row_scores: Any, norms: Any, tops: Any, normalizes: bool, starts: Any, base_nodes: Any,
     delta_nodes: Any,
@@ -308,7 +308,7 @@ def step(
             )  # fmt: skip
 
 
-@_compiled
+@compiled
 def count_nodes(keys: Any, least: Any) -> int:
     """How many of `keys` (uint64 [n], ascending) differ from the one before by at least `least`, the first included."""
     nodes = 1
@@ -317,7 +317,7 @@ def count_nodes(keys: Any, least: Any) -> int:
     return nodes
 
 
-@_compiled
+@compiled
 def fill_level(keys: Any, shift: Any, mask: Any, above: Any, codes: Any, first: Any) -> int:
     """One level: the code of every node, and in `first` where the children of every node of the depth above begin;
     returns the number of nodes. A key that differs from the one before by at least 1 << `shift` begins a node, by at
@@ -344,7 +344,7 @@ def fill_level(keys: Any, shift: Any, mask: Any, above: Any, codes: Any, first: 
     return node + 1
 
 
-@_compiled
+@compiled
 def fill_levels(keys: Any, shifts: Any, masks: Any, codes: Any, first: Any, counts: Any) -> None:
     """All levels into rows of `codes` [levels, n] and `first` [levels, n + 1], with the nodes of each in `counts`."""
     above = np.uint64(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from neo_runtime.catalog.bulk_lines import FOLDER
 from neo_runtime.catalog.catalog import Catalog, open_reader
 from neo_runtime.catalog.store import Store
 from neo_runtime.errors import CatalogError, StartupError, StorageError
+from neo_runtime.ingest import bulk_aside
 from neo_runtime.ingest.bulk import load_files
+from neo_runtime.ingest.bulk_parse import Parser
 from neo_runtime.types import ItemKey
 from tests.kit import dump, tiny
 
@@ -93,6 +96,37 @@ def test_without_room_the_catalog_is_empty_again_and_can_be_loaded(
         assert dump.tables(catalog.store) == before
         assert not (tmp_path / "catalog" / FOLDER).exists()
         assert load_files(catalog, [file])["upserted"] == ITEMS
+
+
+def test_where_a_process_that_parses_is_killed_nothing_is_loaded_and_it_can_be_loaded_again(
+    tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, processes = bulk_aside._started, list[subprocess.Popen[bytes]]()
+
+    def killed(parser: Parser) -> subprocess.Popen[bytes]:
+        processes.append(started(parser))
+        processes[-1].kill()
+        return processes[-1]
+
+    with closing(Catalog.create(tmp_path / "catalog", BOOKS)) as catalog:
+        before = dump.tables(catalog.store)
+        with monkeypatch.context() as patched:
+            patched.setattr(bulk_aside, "WORTH_BYTES", 0)
+            patched.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+            patched.setattr(bulk_aside, "_started", killed)
+            with pytest.raises(StartupError, match="parses lines ended with -9"):
+                load_files(catalog, [file])
+        assert [process.returncode for process in processes] == [-9, -9]
+        assert dump.tables(catalog.store) == before
+        assert not (tmp_path / "catalog" / FOLDER).exists()
+        assert load_files(catalog, [file])["upserted"] == ITEMS
+
+
+def test_a_process_that_parses_ends_with_its_input() -> None:
+    with bulk_aside._started(Parser(BOOKS, has_embedder=False)) as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(60) == 0
 
 
 def _no_room(*_: object) -> None:

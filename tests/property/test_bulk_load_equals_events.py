@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from neo_runtime.catalog.catalog import Catalog, open_reader
 from neo_runtime.catalog.item import ItemRecord
 from neo_runtime.catalog.records import State
 from neo_runtime.embed.base import unit_rows
-from neo_runtime.ingest import bulk_chunks
+from neo_runtime.ingest import bulk_aside, bulk_chunks, bulk_parse
 from neo_runtime.ingest.bulk import load_files, load_in_batches
 from neo_runtime.sid.assign import CollisionPolicy
 from neo_runtime.trie import TypeView
@@ -130,7 +131,7 @@ def random_lines(seed: int, count: int, *, once: bool) -> list[bytes]:
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks, blocks and parts so small that there are many; a clock that stands, so that outcomes can be compared."""
     monkeypatch.setattr(bulk_chunks, "CHUNK_LINES", 37)
-    monkeypatch.setattr(bulk_chunks, "_BLOCK", 8)
+    monkeypatch.setattr(bulk_parse, "_BLOCK", 8)
     monkeypatch.setattr(bulk_chunks, "_READ_BYTES", 2_000)
     monkeypatch.setattr(bulk_runs, "_BLOCK", 4)
     monkeypatch.setattr(bulk_runs, "_PART", 24)
@@ -198,6 +199,23 @@ def test_items_with_one_line_each_are_the_same_byte_for_byte(
         assert_same(first, second)
         assert {**totals, "generation": 0} == {**expected, "generation": 0}
         assert totals["generation"] == 1
+
+
+@pytest.mark.parametrize("has_embedder", [True, False])
+def test_lines_that_other_processes_parse_are_the_same_byte_for_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_embedder: bool
+) -> None:
+    """Dead letters among them, which name file and line."""
+    monkeypatch.setattr(bulk_aside, "WORTH_BYTES", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    embedder = Hashed() if has_embedder else None
+    (first, totals), (second, expected) = both(
+        tmp_path, random_lines(5, 150, once=True), CollisionPolicy.NEAREST_FREE, embedder=embedder
+    )
+    with closing(first), closing(second):
+        assert_same(first, second)
+        assert {**totals, "generation": 0} == {**expected, "generation": 0}
+        assert totals["dead_letters"] >= len(BAD) - 2
 
 
 @pytest.mark.parametrize("policy", [CollisionPolicy.SHARE, CollisionPolicy.CANONICAL])

@@ -144,7 +144,7 @@ def test_an_empty_catalog_is_loaded_at_once_and_every_phase_counts_to_its_end(tm
     totals = load_files(catalog, files, phases)
     assert all(counts[-1][0] == counts[-1][1] > 0 for counts in seen.values()), seen
     assert seen.keys() >= {"reading", "ordering", "writing", "segments"}
-    assert phases.seconds.keys() >= {"read", "quantize", "write", "segments"}
+    assert phases.seconds.keys() >= {"read", "write", "segments"}
     assert totals["upserted"] + totals["unchanged"] == BATCH + 8
     assert totals["generation"] == catalog.reader.state().generation == 1
     assert len(catalog.reader.view().types["film"]) == 7
