@@ -28,7 +28,7 @@ from neo_runtime.catalog.reader import CatalogReader
 from neo_runtime.ingest.event import PROTOBUF, encode
 from neo_runtime.ingest.local_kafka import LocalKafka
 from neo_runtime.ingest.outgoing import KafkaRecord
-from neo_runtime.ingest.publisher import KafkaSink
+from neo_runtime.ingest.producing import KafkaSink
 from neo_runtime.ingest.topics import Topics, ensure_topics
 from neo_runtime.sid.fit import fit_codebook
 from neo_runtime.types import ItemKey, Position
