@@ -42,6 +42,10 @@ class SenderProcess:
         self.is_lost = False
         """It has ended, or does not answer: another one is needed."""
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def ask(self, request: Request) -> Asked:
         return Asked(self, self._thread.submit(self._exchange, msgspec.msgpack.encode(request)))
 
@@ -50,7 +54,7 @@ class SenderProcess:
         self.is_lost = True
         self._process.kill()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """The same, and waits for it."""
         self.kill()
         self._process.wait()
@@ -155,4 +159,4 @@ class SenderSink:
     def _end(self) -> None:
         sender, self._sender, self._is_connected = self._sender, None, False
         if sender is not None:
-            sender.end()
+            sender.close()
