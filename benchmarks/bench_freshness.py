@@ -1,6 +1,6 @@
 """From an event on Kafka to an item that can be generated, across processes: publisher, catalog worker, serving reader.
 
-Here the publisher and the reader are threads of this process, the broker and `neo catalog run` processes of their own.
+The publisher, the broker, `neo catalog run` and the reader, which is this process, each have a process of their own.
 An event counts as generatable once the reader's newest view, the one that the next span would take, holds the item.
 
     python -m benchmarks.bench_freshness [--rates 10,100,1000] [--seconds 10]
@@ -13,11 +13,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from neo_runtime.catalog.reader import CatalogReader
 from neo_runtime.ingest.event import PROTOBUF, encode
 from neo_runtime.ingest.local_kafka import LocalKafka
 from neo_runtime.ingest.outgoing import KafkaRecord
-from neo_runtime.ingest.publisher import KafkaSink
+from neo_runtime.ingest.producing import KafkaSink
 from neo_runtime.ingest.topics import Topics, ensure_topics
 from neo_runtime.sid.fit import fit_codebook
 from neo_runtime.types import ItemKey, Position
@@ -36,7 +37,7 @@ from neo_runtime.types import ItemKey, Position
 DIMENSION, CODES, LEVELS = 128, 256, 4
 ITEMS_TOPIC, AVAILABILITY_TOPIC = "neo.catalog.items", "neo.catalog.availability"
 ASSIGNMENTS_TOPIC = "neo.catalog.assignments"
-POLL_S = 0.0003
+POLL_S = 0.001
 GIVE_UP_S = 30.0
 WARM_UP = 200
 
@@ -66,43 +67,52 @@ def catalog_worker(folder: Path, bootstrap: str) -> Iterator[None]:
         process.wait(30)
 
 
-def watch(reader: CatalogReader, wanted: dict[ItemKey, float], seen: dict[ItemKey, float], count: int) -> None:
-    """Note when each of `count` wanted items is first in the newest view."""
+def publish(bootstrap: str, start: int, rate: float, sent: Any) -> None:
+    """In a process of its own, evenly paced; the clock of an event starts when it is handed to the producer."""
+    vectors = np.random.default_rng(start).normal(size=(len(sent), DIMENSION)).astype(np.float32)
+    records = [KafkaRecord(ITEMS_TOPIC, *encode(event(start + n, v), PROTOBUF)) for n, v in enumerate(vectors)]
+    with closing(KafkaSink(bootstrap)) as sink:
+        started = time.monotonic() + 0.5
+        for number, record in enumerate(records):
+            pause = started + number / rate - time.monotonic()
+            if pause > 0:
+                time.sleep(pause)
+            sent[number] = time.monotonic()
+            sink.send(record)
+
+
+def watch(reader: CatalogReader, start: int, sent: Any) -> list[float]:
+    """When each item is first in the newest view."""
+    seen, under_way, begun = [0.0] * len(sent), set[int](), 0
     heard, generation = time.monotonic(), -1
-    while len(seen) < count:
-        assert time.monotonic() < heard + GIVE_UP_S, f"{count - len(seen)} items did not arrive"
+    while under_way or begun < len(sent):
+        assert time.monotonic() < heard + GIVE_UP_S, f"{len(under_way)} items did not arrive"
         time.sleep(POLL_S)
         if reader.view().generation == generation:
             continue
-        pinned = reader.pin([key for key in list(wanted) if key not in seen])
+        while begun < len(sent) and sent[begun]:
+            under_way.add(begun)
+            begun += 1
+        pinned = reader.pin([ItemKey("item", str(start + number)) for number in under_way])
         generation, heard = pinned.view.generation, time.monotonic()
-        seen.update(dict.fromkeys(pinned.sids, heard))
+        for key in pinned.sids:
+            seen[int(key.id) - start] = heard
+            under_way.remove(int(key.id) - start)
+    return seen
 
 
-def publish(sink: KafkaSink, events: list[Upsert], rate: float, wanted: dict[ItemKey, float]) -> None:
-    """Evenly paced; the clock of an event starts when it is handed to the producer."""
-    started = time.monotonic()
-    for number, upsert in enumerate(events):
-        pause = started + number / rate - time.monotonic()
-        if pause > 0:
-            time.sleep(pause)
-        record = KafkaRecord(ITEMS_TOPIC, *encode(upsert, PROTOBUF))
-        wanted[upsert.key] = time.monotonic()
-        sink.send(record)
-
-
-def measure(sink: KafkaSink, reader: CatalogReader, events: list[Upsert], rate: float) -> list[object]:
-    wanted: dict[ItemKey, float] = {}
-    seen: dict[ItemKey, float] = {}
+def measure(bootstrap: str, reader: CatalogReader, start: int, count: int, rate: float) -> list[object]:
     before = reader.state().generation
-    watcher = threading.Thread(target=watch, args=(reader, wanted, seen, len(events)))
-    watcher.start()
-    publish(sink, events, rate, wanted)
-    watcher.join()
-    delays = np.array([seen[key] - sent for key, sent in wanted.items()]) * 1e3
+    processes = get_context("spawn")
+    sent = processes.Array("d", count, lock=False)
+    publisher = processes.Process(target=publish, args=(bootstrap, start, rate, sent))
+    publisher.start()
+    seen = watch(reader, start, sent)
+    publisher.join()
+    delays = (np.array(seen) - np.array(sent)) * 1e3
     commits = reader.state().generation - before
     p50, p99 = np.percentile(delays, [50, 99])
-    return [f"{rate:,.0f}", f"{len(events):,}", f"{p50:.1f}", f"{p99:.1f}", f"{delays.max():.1f}", f"{commits:,}"]
+    return [f"{rate:,.0f}", f"{count:,}", f"{p50:.1f}", f"{p99:.1f}", f"{delays.max():.1f}", f"{commits:,}"]
 
 
 def main() -> None:
@@ -112,21 +122,19 @@ def main() -> None:
     arguments = parser.parse_args()
     rates = [float(rate) for rate in arguments.rates.split(",")]
     counts = [int(rate * arguments.seconds) for rate in rates]
-    vectors = np.random.default_rng(0).normal(size=(WARM_UP + sum(counts), DIMENSION)).astype(np.float32)
     with tempfile.TemporaryDirectory() as name, LocalKafka(Path(name) / "kafka") as broker:
         folder = Path(name)
-        codebook = fit_codebook("item", "random", vectors[:20_000], (CODES,) * LEVELS)
+        vectors = np.random.default_rng(0).normal(size=(20_000, DIMENSION)).astype(np.float32)
+        codebook = fit_codebook("item", "random", vectors, (CODES,) * LEVELS)
         Catalog.create(folder / "catalog", {"item": codebook}).close()
         ensure_topics(broker.bootstrap, Topics(ITEMS_TOPIC, AVAILABILITY_TOPIC, ASSIGNMENTS_TOPIC))
         with catalog_worker(folder, broker.bootstrap):
-            sink, (reader, _) = KafkaSink(broker.bootstrap), open_reader(folder / "catalog")
-            events = [event(number, vector) for number, vector in enumerate(vectors)]
-            measure(sink, reader, events[:WARM_UP], 100)
+            reader, _ = open_reader(folder / "catalog")
+            measure(broker.bootstrap, reader, 0, WARM_UP, 100)
             rows, start = [], WARM_UP
             for rate, count in zip(rates, counts, strict=True):
-                rows.append(measure(sink, reader, events[start : start + count], rate))
+                rows.append(measure(broker.bootstrap, reader, start, count, rate))
                 start += count
-            sink.close()
             reader.store.close()
     header = ["events a second", "events", "p50, ms", "p99, ms", "max, ms", "commits"]
     note = (

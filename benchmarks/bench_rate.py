@@ -3,9 +3,11 @@
 All events are on the topic before the worker starts; the worker is tied to one core, the broker has the others. Counted
 from the first commit to the last one. `apply` is the work of a catalog that nobody follows: reading, decoding,
 quantizing, collisions, one LMDB commit with fsync a batch, offsets. `assign` is `neo catalog run`: the same, and every
-item's state in transactions to the changelog, until Kafka has the last of it.
+item's state in transactions to the changelog, until Kafka has the last of it. That is the work of a second process, the
+sender: it shares the worker's core, or has the others with the broker (`assign, two cores`). Processor time is what a
+busy machine leaves as it is.
 
-    python -m benchmarks.bench_rate [--events 100000] [--dimension 128] [--codes 256]
+    python -m benchmarks.bench_rate [--events 100000] [--dimension 128] [--codes 256] [--work assign]
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from neo_runtime.sid.fit import fit_codebook
 
 TOPICS = Topics(ITEMS_TOPIC, AVAILABILITY_TOPIC, ASSIGNMENTS_TOPIC)
 GIVE_UP_S = 600.0
-APPLY = "apply"
+APPLY, ASSIGN, TWO_CORES = "apply", "assign", "assign, two cores"
 
 
 def apply_only(folder: str, bootstrap: str, durable: bool) -> None:
@@ -51,6 +53,7 @@ def apply_only(folder: str, bootstrap: str, durable: bool) -> None:
 def worker(folder: Path, bootstrap: str, kind: str, *, durable: bool) -> Iterator[subprocess.Popen[bytes]]:
     """On the last core."""
     env = {"NEO_CATALOG": str(folder), "NEO_KAFKA_BOOTSTRAP": bootstrap, "NEO_DURABLE": str(durable)}
+    env["NEO_ASSIGNMENTS_TOPIC"] = folder.name  # a changelog that somebody has written would be followed first
     call = f"from benchmarks.bench_rate import apply_only; apply_only({str(folder)!r}, {bootstrap!r}, {durable})"
     arguments = ["-c", call] if kind == APPLY else ["-m", "neo_runtime.cli.main", "catalog", "run"]
     core = max(os.sched_getaffinity(0))
@@ -66,6 +69,22 @@ def worker(folder: Path, bootstrap: str, kind: str, *, durable: bool) -> Iterato
         process.wait()
 
 
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def set_free(pid: int) -> None:
+    """From its parent's core, with all its threads."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), os.sched_getaffinity(0))
+
+
+def processor_seconds(pid: int) -> float:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def measure(folder: Path, bootstrap: str, kind: str, count: int, *, durable: bool) -> list[object]:
     with worker(folder, bootstrap, kind, durable=durable) as process:
         reader, _ = open_reader(folder)
@@ -79,14 +98,19 @@ def measure(folder: Path, bootstrap: str, kind: str, count: int, *, durable: boo
 
         while not (first := upserted()):
             pass
-        began = time.monotonic()
+        senders = children(process.pid)
+        if kind == TWO_CORES:
+            set_free(*senders)
+        began, used = time.monotonic(), [processor_seconds(pid) for pid in (process.pid, *senders)]
         while (done := upserted()) < count or outbox(reader):
             pass
         seconds, commits = time.monotonic() - began, reader.state().generation
+        used = [processor_seconds(pid) - before for pid, before in zip((process.pid, *senders), used, strict=True)]
         reader.store.close()
-    rate = (done - first) / seconds
+    count = done - first
+    rate, each = count / seconds, [f"{1e6 * one / count:.0f}" for one in used] + ["-"]
     synced = "everything" if durable else "all but the meta page (default)"
-    return [kind, synced, f"{count:,}", f"{rate:,.0f}", f"{1e6 / rate:.0f}", f"{commits:,}", f"{count / commits:.0f}"]
+    return [kind, synced, f"{count:,}", f"{rate:,.0f}", f"{1e6 / rate:.0f}", *each[:2], f"{commits:,}"]
 
 
 def outbox(reader: CatalogReader) -> int:
@@ -99,6 +123,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--dimension", type=int, default=128)
     parser.add_argument("--codes", type=int, default=256)
+    parser.add_argument("--work", help="that kind of row alone")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(arguments.events, arguments.dimension)).astype(np.float32)
@@ -108,12 +133,16 @@ def main() -> None:
         ensure_topics(broker.bootstrap, TOPICS)
         events = ((ITEMS_TOPIC, event(number, vector)) for number, vector in enumerate(vectors))
         publish_events(broker.bootstrap, events, content_type=PROTOBUF)
-        for kind, durable in ((APPLY, False), (APPLY, True), ("assign", False)):
-            folder = Path(name) / f"{kind}-{durable}"
+        for kind, durable in ((APPLY, False), (APPLY, True), (ASSIGN, False), (TWO_CORES, False)):
+            if arguments.work not in (None, kind):
+                continue
+            folder = Path(name) / f"{kind}-{durable}".replace(", ", "-").replace(" ", "-")
             Catalog.create(folder, {"item": codebook}).close()
             rows.append(measure(folder, broker.bootstrap, kind, arguments.events, durable=durable))
-    header = ["work", "synced by a commit", "events", "upserts a second", "µs an upsert", "commits", "events a commit"]
-    note = f"Embeddings of {arguments.dimension} numbers in the events, {LEVELS} × {arguments.codes} codes, one core."
+    header = ["work", "synced by a commit", "events", "upserts a second", "µs an upsert"]
+    header += ["processor time of the worker, µs", "of the sender", "commits"]
+    codes = f"{LEVELS} × {arguments.codes} codes"
+    note = f"Embeddings of {arguments.dimension} numbers in the events, {codes}, the worker on one core."
     report("rate", header, rows, note)
 
 

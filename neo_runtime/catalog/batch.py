@@ -208,7 +208,8 @@ class Batch:
         self._set_bearers(key.type, record.sid_key, bearers, [b for b in bearers if b[1] != key.id])
 
     def _set_bearers(self, item_type: str, sid: int, old: Bearers, new: Bearers) -> None:
-        new = sorted(new, key=lambda bearer: (-bearer[0], bearer[1]))
+        if len(new) > 1:
+            new = sorted(new, key=lambda bearer: (-bearer[0], bearer[1]))
         self._tables.put_bearers(item_type, sid, new)
         self._touch(item_type, sid)
         stats = self._state.stats.setdefault(item_type, TypeStats())

@@ -155,7 +155,7 @@ def validate_key(key: ItemKey) -> None:
     for name, text, limit in (("item_type", key.type, MAX_TYPE_BYTES), ("item_id", key.id, MAX_ID_BYTES)):
         if not text:
             raise EventError(f"{name} is empty", reason="MISSING_FIELD")
-        if len(text.encode("utf-8", "surrogatepass")) > limit:
+        if (len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))) > limit:
             raise EventError(f"{name} is over {limit} bytes", reason="VALUE_TOO_LARGE")
         if not text.isprintable():
             raise EventError(f"{name} holds control characters", reason="INVALID_VALUE")

@@ -122,3 +122,18 @@ class Assignment(msgspec.Struct, array_like=True, frozen=True, tag=True):
 
 Outgoing = Assignment | DeadLetter
 """What waits in the outbox until Kafka has acknowledged it."""
+
+
+class _Tagged(msgspec.Struct, array_like=True):
+    """The beginning of a record of the outbox."""
+
+    tag: str
+
+
+_decode_tag = msgspec.msgpack.Decoder(_Tagged).decode
+
+
+def as_dead_letter(outgoing: bytes) -> DeadLetter | None:
+    """What lies in the outbox, if that is a dead letter; an assignment is not decoded."""
+    is_one = _decode_tag(outgoing).tag == DeadLetter.__name__
+    return msgspec.msgpack.decode(outgoing, type=DeadLetter) if is_one else None

@@ -18,6 +18,7 @@ Numbers are big-endian, so key order is numeric order.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Any, TypeVar
 
 import msgspec
@@ -222,9 +223,17 @@ class Transaction:
     def outbox(self, limit: int, start: int = 0) -> list[tuple[int, Outgoing]]:
         """The oldest waiting records, from number `start` on."""
         decode = msgspec.msgpack.Decoder(Outgoing).decode
-        rows: list[tuple[int, Outgoing]] = []
+        return [(number, decode(value)) for number, value in self.outbox_bytes(limit, start)]
+
+    def outbox_bytes(self, limit: int, start: int = 0, max_bytes: float = inf) -> list[tuple[int, bytes]]:
+        """The same as they are kept, and no more than `max_bytes`, save for the first."""
+        rows: list[tuple[int, bytes]] = []
+        size = 0
         for key, value in self._scan("outbox", _number(start)):
-            rows.append((int.from_bytes(key), decode(value)))
+            size += len(value)
+            if rows and size > max_bytes:
+                break
+            rows.append((int.from_bytes(key), value))
             if len(rows) == limit:
                 break
         return rows

@@ -25,11 +25,11 @@ from neo_runtime.ingest.broker import Outage
 from neo_runtime.ingest.election import Seat
 from neo_runtime.ingest.event import decoder
 from neo_runtime.ingest.loop import IngestLoop
-from neo_runtime.ingest.outgoing import OutgoingEncoder
 from neo_runtime.ingest.publisher import Publisher
 from neo_runtime.ingest.replica import Replica
+from neo_runtime.ingest.sender import Setup
+from neo_runtime.ingest.sender_process import SenderSink
 from neo_runtime.ingest.source import KafkaSource
-from neo_runtime.ingest.transactions import TransactionalSink
 from neo_runtime.observability import metrics
 
 GROUP_PREFIX = "neo-assigner."
@@ -80,13 +80,14 @@ class Assigner:
         self._replica.follow(over, watch)
 
     def _assign(self, seat: Seat, stop: threading.Event) -> None:
-        sink = TransactionalSink(
-            self._bootstrap, self._name, before=seat.confirm, after=lambda: self._settle(seat, stop)
-        )
+        setup = Setup(
+            self._bootstrap, self._name, self._topics.assignments, self._catalog.reader.description.catalog_id,
+            str(self._catalog.store.path / "codebooks"),
+        )  # fmt: skip
+        sink = SenderSink(setup, before=seat.confirm, after=lambda: self._settle(seat, stop))
         with closing(sink):
             Outage(stop).retrying()(sink.connect)
-            encoder = OutgoingEncoder(self._topics.assignments, self._replica.changelog)
-            publisher = Publisher(self._catalog, sink, encoder, tell=seat.tell)
+            publisher = Publisher(self._catalog, sink, tell=seat.tell)
             source = Outage(stop).retrying()(
                 KafkaSource, self._bootstrap, (self._topics.items, self._topics.availability),
                 self._catalog.reader.offsets(),

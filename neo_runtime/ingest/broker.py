@@ -34,7 +34,22 @@ CLIENT_OPTIONS: dict[str, Any] = {
     "retry_backoff_ms": 20,
     "security_protocol": "PLAINTEXT",
 }
+PRODUCER_OPTIONS: dict[str, Any] = {
+    **CLIENT_OPTIONS,
+    "enable_idempotence": True,
+    "acks": "all",
+    "max_in_flight_requests_per_connection": 5,
+    "delivery_timeout_ms": 15_000,
+    "max_block_ms": 3_000,
+    "linger_ms": 0,
+    "batch_size": 128 << 10,
+    "max_request_size": 64 << 20,  # the broker has the say on what is too large
+    "allow_auto_create_topics": False,
+    "metrics_enabled": False,
+}
+TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 DIAL_TIMEOUT_S = 3.0
+CLOSE_TIMEOUT_S = 2.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 2.0
 
 _log = structlog.get_logger(__name__)
@@ -106,3 +121,10 @@ def close_quietly(client: Any, **options: Any) -> None:
     """A client whose broker may be gone: what it still had to say does not matter any more."""
     with suppress(errors.KafkaError):
         client.close(**options)
+
+
+def end_producer(producer: Any) -> None:
+    """At once: closing in peace would wait for a broker that may be gone."""
+    producer._sender.force_close()
+    producer._sender.join(CLOSE_TIMEOUT_S)
+    close_quietly(producer, timeout=CLOSE_TIMEOUT_S)

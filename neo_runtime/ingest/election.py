@@ -131,6 +131,9 @@ class Seat(ConsumerRebalanceListener):  # type: ignore[misc]
     def _serve(self, consumer: Any) -> None:
         while not self._ended.is_set():
             consumer.poll(timeout_ms=POLL_MS)
+            if consumer._coordinator.rebalance_in_progress():
+                # A poll that runs out in the middle of joining may never come back to it: no heartbeats, no commits.
+                consumer._coordinator.request_rejoin()
             self._answer(consumer)
             if self.held and time.monotonic() >= self._tell_at:
                 self._tell(consumer)

@@ -30,11 +30,10 @@ from neo_runtime.catalog.encode import event_text
 from neo_runtime.catalog.item import RawRecord, Upsert, validate_upsert
 from neo_runtime.embed.base import Embedder
 from neo_runtime.errors import EventError, StartupError
-from neo_runtime.ingest.broker import BrokerUnavailableError, Outage, close_quietly, dial
+from neo_runtime.ingest.broker import TOO_LARGE, BrokerUnavailableError, Outage, close_quietly, dial, end_producer
 from neo_runtime.ingest.event import CONTENT_TYPE, PROTOBUF, decode, encode
-from neo_runtime.ingest.publisher import TOO_LARGE
 from neo_runtime.ingest.source import CONSUMER_OPTIONS, cut, raw_record
-from neo_runtime.ingest.transactions import TRANSACTION_OPTIONS, end_producer
+from neo_runtime.ingest.transactions import TRANSACTION_OPTIONS
 from neo_runtime.observability import metrics
 
 GROUP_PREFIX = "neo-embedder."

@@ -213,7 +213,7 @@ def _micros(field: str, time: Timestamp) -> int:
     """Microseconds since 1970. The binary encoding can hold times that do not exist."""
     if not (0 <= time.seconds <= LAST_SECOND and 0 <= time.nanos < 1_000_000_000):
         raise EventError(f"{field} is not between the years 1970 and 9999", reason="INVALID_VALUE")
-    return time.ToMicroseconds()
+    return int(time.seconds * 1_000_000 + time.nanos // 1_000)
 
 
 def _window_message(window: Window) -> ItemAvailabilityChanged.Window:

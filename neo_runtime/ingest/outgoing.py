@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from neo_runtime.catalog.records import DeadLetter, Outgoing
@@ -28,11 +29,25 @@ class KafkaRecord(NamedTuple):
     """None: now."""
 
 
+class Parcel(NamedTuple):
+    """A record of the outbox: its number, and its content as it lies there."""
+
+    number: int
+    content: bytes
+    cut: int = 0
+    """See OutgoingEncoder."""
+
+
 class OutgoingEncoder:
     """What goes where."""
 
     def __init__(self, assignments_topic: str, changelog: Changelog) -> None:
         self.assignments_topic, self._changelog = assignments_topic, changelog
+        self._decode = msgspec.msgpack.Decoder(Outgoing).decode
+
+    def unpack(self, parcel: Parcel) -> KafkaRecord:
+        """What a parcel is in Kafka."""
+        return self.encode(self._decode(parcel.content), parcel.cut)
 
     def encode(self, outgoing: Outgoing, cut: int = 0) -> KafkaRecord:
         """`cut` 1 leaves out a dead letter's value, 2 also its key and headers: the broker found more too large."""

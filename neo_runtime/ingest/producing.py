@@ -4,19 +4,70 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
+from typing import Any
 
-from kafka.errors import KafkaError
+from kafka import KafkaProducer
+from kafka.errors import KafkaError, KafkaTimeoutError
 
 from neo_runtime.catalog.item import Availability, Delete, Upsert
 from neo_runtime.errors import EventError
-from neo_runtime.ingest.broker import BrokerUnavailableError
+from neo_runtime.ingest.broker import (
+    CLOSE_TIMEOUT_S,
+    PRODUCER_OPTIONS,
+    TOO_LARGE,
+    BrokerUnavailableError,
+    dial,
+    end_producer,
+    kafka_errors,
+)
 from neo_runtime.ingest.event import PROTOBUF, encode
 from neo_runtime.ingest.outgoing import KafkaRecord
-from neo_runtime.ingest.publisher import TOO_LARGE, KafkaDelivery, KafkaSink
 
 WINDOW = 2_000  # events under way at once: bounds memory
 DELIVERY_WAIT_S = 30.0
+
+
+class KafkaSink:
+    """An idempotent producer. After a refusal it is of no use: kafka-python's never sends again once the broker found a
+    record too large, or once a batch that had been sent ran out of time (it then waits for a producer id for ever).
+    """
+
+    def __init__(self, bootstrap: str) -> None:
+        """BrokerUnavailableError where nobody answers."""
+        dial(bootstrap)
+        with kafka_errors(f"publishing to {bootstrap}"):
+            self._producer: Any = KafkaProducer(bootstrap_servers=bootstrap, **PRODUCER_OPTIONS)
+
+    def send(self, record: KafkaRecord) -> KafkaDelivery:
+        """KafkaError where it cannot even be taken. Blocks for seconds where the topic is not known."""
+        return KafkaDelivery(self._producer.send(**record._asdict()))
+
+    def close(self) -> None:
+        """Within seconds, whatever is still under way."""
+        try:
+            self._producer.close(timeout=CLOSE_TIMEOUT_S)
+        except KafkaTimeoutError:  # raised before anything is closed: threads would stay, and the exit wait again
+            end_producer(self._producer)
+
+
+class KafkaDelivery:
+    """A record on its way: a future of kafka-python. Flushing instead would not tell which record failed."""
+
+    def __init__(self, future: Any) -> None:
+        self._future = future
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether the broker has answered, yes or no, after `timeout_s` at most."""
+        if timeout_s > 0 and not self._future.is_done:
+            with suppress(KafkaError):
+                self._future.get(timeout=timeout_s)
+        return bool(self._future.is_done)
+
+    def error(self) -> Exception | None:
+        """Why an answered record was refused; None where it arrived."""
+        failure: Exception | None = self._future.exception
+        return failure
 
 
 def publish_events(

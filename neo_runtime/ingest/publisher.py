@@ -1,9 +1,9 @@
 """The outbox of a catalog to Kafka: in order, at least once, acknowledged to the catalog when the broker has it.
 
 Belongs to the thread that applies events. The order is the guarantee:
-1. send the oldest records of the outbox that are not under way, those of one turn as one transaction
+1. send the oldest records of the outbox that are not under way, as one transaction
 2. wait for the broker, oldest first
-3. acknowledge what it has, up to the first that it refused; that one and all after it are sent again
+3. acknowledge what it has, up to the first transaction that it refused; that one and all after it are sent again
 
 Sending anything before an older record that failed would leave the older state of an item as the topic's last.
 """
@@ -15,158 +15,78 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice, takewhile
-from typing import Any, Protocol
+from itertools import takewhile
+from typing import NamedTuple, Protocol
 
 import structlog
-from kafka import KafkaProducer
-from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from neo_runtime.catalog.catalog import Catalog
-from neo_runtime.catalog.records import DeadLetter, Outgoing
+from neo_runtime.catalog.records import as_dead_letter
 from neo_runtime.errors import StorageError
-from neo_runtime.ingest.broker import CLIENT_OPTIONS, BrokerUnavailableError, close_quietly, dial, kafka_errors
-from neo_runtime.ingest.outgoing import KafkaRecord, OutgoingEncoder
+from neo_runtime.ingest.broker import CLOSE_TIMEOUT_S, BrokerUnavailableError
+from neo_runtime.ingest.outgoing import Parcel
 from neo_runtime.ingest.source import Offsets
-from neo_runtime.types import Position
 
-PRODUCER_OPTIONS: dict[str, Any] = {
-    **CLIENT_OPTIONS,
-    "enable_idempotence": True,
-    "acks": "all",
-    "max_in_flight_requests_per_connection": 5,
-    "delivery_timeout_ms": 15_000,
-    "max_block_ms": 3_000,
-    "linger_ms": 0,
-    "batch_size": 128 << 10,
-    "max_request_size": 64 << 20,  # the broker has the say on what is too large
-    "allow_auto_create_topics": False,
-    "metrics_enabled": False,
-}
-TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 MOST_CUT = 2
 WINDOW = 2_000  # records under way at most
+WINDOW_BYTES = 8 << 20  # of one transaction; a larger record goes alone
 UNACKNOWLEDGED = 500  # a commit for every record would cost more than sending some again after a crash
 UNACKNOWLEDGED_S = 1.0
 DOUBT_S = 1.0  # after a refusal, how long an answer is waited for before calling it an outage still
-CLOSE_TIMEOUT_S = 2.0
 
 _log = structlog.get_logger(__name__)
 
 
+class Refusal(NamedTuple):
+    """Why nothing of a transaction arrived. `too_large`: number of the record that the broker does not take so."""
+
+    message: str
+    too_large: int | None = None
+
+
 class Delivery(Protocol):
-    """A record on its way."""
+    """A transaction on its way: it arrives whole or not at all."""
 
     def wait(self, timeout_s: float) -> bool:
         """Whether the broker has answered, yes or no, after `timeout_s` at most."""
 
-    def error(self) -> Exception | None:
-        """Why an answered record was refused; None where it arrived."""
+    def refusal(self) -> Refusal | None:
+        """Why an answered one was refused; None where it arrived."""
 
-    def position(self) -> Position:
-        """Where an arrived record is."""
+    def ends(self) -> Offsets:
+        """Where in the changelog the next records go, of the partitions that an arrived one wrote to."""
 
 
 class RecordSink(Protocol):
     """Where records go."""
 
-    def send(self, record: KafkaRecord) -> Delivery:
-        """Takes the record; KafkaError where it cannot even do that."""
-
-    def commit(self) -> None:
-        """What was sent since the last time belongs together."""
+    def send(self, parcels: list[Parcel]) -> Delivery:
+        """As one transaction, without waiting for it. BrokerUnavailableError where it cannot even be taken."""
 
     def is_busy(self) -> bool:
         """Whether nothing more can be sent before what was sent is answered."""
 
     def give_up(self) -> None:
-        """Whatever is under way is answered, with an error where it had no answer yet."""
+        """Whatever is under way is answered, with a refusal where it had no answer yet, and never arrives later than
+        what is sent from here on."""
 
     def close(self) -> None:
         """Within seconds, whatever is still under way."""
 
 
-class KafkaSink:
-    """An idempotent producer, and another one after a refusal: kafka-python's never sends again once the broker found
-    a record too large, or once a batch that had been sent ran out of time (it then waits for a producer id for ever).
-    """
-
-    def __init__(self, bootstrap: str) -> None:
-        """BrokerUnavailableError where nobody answers."""
-        self._bootstrap = bootstrap
-        self._producer: Any = None
-        self._connect()
-
-    def _connect(self) -> Any:
-        if self._producer is None:
-            dial(self._bootstrap)
-            with kafka_errors(f"publishing to {self._bootstrap}"):
-                self._producer = KafkaProducer(bootstrap_servers=self._bootstrap, **PRODUCER_OPTIONS)
-        return self._producer
-
-    def send(self, record: KafkaRecord) -> KafkaDelivery:
-        """See RecordSink. Blocks for seconds where the topic is not known; BrokerUnavailableError where nobody is."""
-        return KafkaDelivery(self._connect().send(**record._asdict()))
-
-    def commit(self) -> None:
-        """See RecordSink. Every record is on its own."""
-
-    def is_busy(self) -> bool:
-        """See RecordSink."""
-        return False
-
-    def give_up(self) -> None:
-        """See RecordSink."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer._sender.force_close()
-            producer._sender.join(CLOSE_TIMEOUT_S)
-            close_quietly(producer, timeout=CLOSE_TIMEOUT_S)
-
-    def close(self) -> None:
-        """See RecordSink."""
-        if self._producer is None:
-            return
-        try:
-            self._producer.close(timeout=CLOSE_TIMEOUT_S)
-        except KafkaTimeoutError:  # raised before anything is closed: threads would stay, and the exit wait again
-            self.give_up()
-
-
-class KafkaDelivery:
-    """A future of kafka-python. Flushing instead would not tell which record failed."""
-
-    def __init__(self, future: Any) -> None:
-        self._future = future
-
-    def wait(self, timeout_s: float) -> bool:
-        """See Delivery."""
-        if timeout_s > 0 and not self._future.is_done:
-            with suppress(KafkaError):
-                self._future.get(timeout=timeout_s)
-        return bool(self._future.is_done)
-
-    def error(self) -> Exception | None:
-        """See Delivery."""
-        failure: Exception | None = self._future.exception
-        return failure
-
-    def position(self) -> Position:
-        """See Delivery."""
-        metadata = self._future.value
-        return Position(metadata.topic, metadata.partition, metadata.offset)
-
-
 @dataclass(slots=True)
 class UnderWay:
-    """A record of the outbox that was sent and not yet acknowledged to the catalog."""
+    """Records of the outbox that were sent and not yet acknowledged to the catalog."""
 
-    number: int
-    topic: str
+    numbers: list[int]
     delivery: Delivery
 
+    def refusal(self) -> Refusal | None:
+        """None also where there is no answer yet."""
+        return self.delivery.refusal() if self.delivery.wait(0) else None
+
     def arrived(self) -> bool:
-        return self.delivery.wait(0) and self.delivery.error() is None
+        return self.delivery.wait(0) and self.delivery.refusal() is None
 
 
 class Publisher:
@@ -176,10 +96,9 @@ class Publisher:
     """
 
     def __init__(
-        self, catalog: Catalog, sink: RecordSink, encoder: OutgoingEncoder,
-        tell: Callable[[Offsets], None] = lambda positions: None,
+        self, catalog: Catalog, sink: RecordSink, tell: Callable[[Offsets], None] = lambda positions: None
     ) -> None:  # fmt: skip
-        self._catalog, self._sink, self._encoder, self._tell = catalog, sink, encoder, tell
+        self._catalog, self._sink, self._tell = catalog, sink, tell
         self._under_way: deque[UnderWay] = deque()
         self._reached: deque[tuple[int, Offsets]] = deque()
         self._cuts: dict[int, int] = {}
@@ -193,23 +112,22 @@ class Publisher:
         with self._catalog.store.read() as txn:
             return txn.entries("outbox")
 
-    def under_way(self) -> int:
-        """Records that were sent and not yet acknowledged."""
-        return len(self._under_way)
-
     def reached(self, positions: Offsets) -> None:
         """All that came of the records before `positions` is in the outbox now, or published."""
         self._reached.append((self._catalog.reader.state().outgoing, positions))
 
     def send(self) -> None:
         """Send what waits. BrokerUnavailableError where that is not possible now."""
-        if self._refused() or self._sink.is_busy():
-            return  # settle has to start over first, or the order is lost
-        start = self._under_way[-1].number + 1 if self._under_way else 0
-        for number, outgoing in self._catalog.outbox(WINDOW - len(self._under_way), start):
-            self._log(number, outgoing)
-            self._under_way.append(self._send(number, outgoing))
-        self._sink.commit()
+        room = WINDOW - sum(len(entry.numbers) for entry in self._under_way)
+        if room <= 0 or self._sink.is_busy() or self._refused():
+            return  # settle has to acknowledge or to start over first, or the order is lost
+        start = self._under_way[-1].numbers[-1] + 1 if self._under_way else 0
+        with self._catalog.store.read() as txn:
+            rows = txn.outbox_bytes(room, start, WINDOW_BYTES)
+        if rows:
+            parcels = [Parcel(number, content, self._cuts.get(number, 0)) for number, content in rows]
+            self._log(parcels)
+            self._under_way.append(UnderWay([parcel.number for parcel in parcels], self._sink.send(parcels)))
 
     def settle(self, wait_s: float = 0.0, *, quiet: bool = True) -> None:
         """Acknowledge what has arrived; where not `quiet`, only what is worth a commit.
@@ -218,18 +136,18 @@ class Publisher:
         """
         if self._under_way:
             self._under_way[-1].delivery.wait(max(wait_s, DOUBT_S) if self._in_doubt else wait_s)
-        arrived = sum(1 for _ in takewhile(UnderWay.arrived, self._under_way))
+        arrived = list(takewhile(UnderWay.arrived, self._under_way))
         refused = self._refused()
         if arrived:
             self._in_doubt = False
             late = time.monotonic() - self._acknowledged_at > UNACKNOWLEDGED_S
-            if quiet or refused or late or arrived >= UNACKNOWLEDGED:
+            if quiet or refused or late or sum(len(entry.numbers) for entry in arrived) >= UNACKNOWLEDGED:
                 self._acknowledge(arrived)
         self._tell_reached()
         if refused:
             self._start_over(refused)
         elif self._in_doubt and self._under_way:
-            raise BrokerUnavailableError(f"publishing to {self._under_way[0].topic}: not answered yet")
+            raise BrokerUnavailableError("publishing: not answered yet")
 
     def close(self) -> None:
         """Give what is under way a moment, then let go: the next start sends what was not acknowledged."""
@@ -238,22 +156,16 @@ class Publisher:
             self.settle(CLOSE_TIMEOUT_S)
         self._sink.close()
 
-    def _send(self, number: int, outgoing: Outgoing) -> UnderWay:
-        record = self._encoder.encode(outgoing, self._cuts.get(number, 0))
-        try:
-            return UnderWay(number, record.topic, self._sink.send(record))
-        except KafkaError as error:
-            raise BrokerUnavailableError(f"publishing to {record.topic}: {error}") from error
-
-    def _acknowledge(self, count: int) -> None:
-        arrived = list(islice(self._under_way, count))
-        numbers = [entry.number for entry in arrived]
-        positions = [entry.delivery.position() for entry in arrived if entry.topic == self._encoder.assignments_topic]
-        self._catalog.acknowledge(numbers, {position[:2]: position.offset + 1 for position in positions})
+    def _acknowledge(self, arrived: list[UnderWay]) -> None:
+        numbers = [number for entry in arrived for number in entry.numbers]
+        ends: Offsets = {}
+        for entry in arrived:
+            ends |= entry.delivery.ends()
+        self._catalog.acknowledge(numbers, ends)
         for _ in arrived:  # not before: a full disk leaves the outbox as it was, and this has to stay its match
             self._under_way.popleft()
         self._acknowledged_at = time.monotonic()
-        self.published += count
+        self.published += len(numbers)
         for number in self._cuts.keys() & set(numbers):
             del self._cuts[number]
 
@@ -262,34 +174,31 @@ class Publisher:
         if not self._reached:
             return
         with self._catalog.store.read() as txn:
-            waiting = txn.outbox(1)
+            waiting = txn.outbox_bytes(1)
         told: Offsets = {}
         while self._reached and (not waiting or self._reached[0][0] <= waiting[0][0]):
             told |= self._reached.popleft()[1]
         if told:
             self._tell(told)
 
-    def _refused(self) -> UnderWay | None:
-        """The oldest record under way that did not arrive, as far as is known; rather one that was too large, since
-        that fails the others of its transaction."""
-        failed = [entry for entry in self._under_way if entry.delivery.wait(0) and entry.delivery.error()]
-        too_large = (entry for entry in failed if isinstance(entry.delivery.error(), TOO_LARGE))
-        return next(too_large, failed[0] if failed else None)
+    def _refused(self) -> Refusal | None:
+        """The oldest refusal of what is under way, as far as is known."""
+        return next((refusal for entry in self._under_way if (refusal := entry.refusal())), None)
 
-    def _start_over(self, refused: UnderWay) -> None:
+    def _start_over(self, refusal: Refusal) -> None:
         """Forget what is under way, once nothing of it may arrive after what is sent again."""
-        error = refused.delivery.error()
         self._sink.give_up()
         self._under_way.clear()
-        cut = self._cuts.get(refused.number, 0)
-        if isinstance(error, TOO_LARGE) and cut < MOST_CUT:
-            self._cuts[refused.number] = cut + 1
+        number = refusal.too_large
+        if number is not None and self._cuts.get(number, 0) < MOST_CUT:
+            self._cuts[number] = self._cuts.get(number, 0) + 1
             return
         self._in_doubt = True
-        raise BrokerUnavailableError(f"publishing to {refused.topic}: {error}") from error
+        raise BrokerUnavailableError(refusal.message)
 
-    def _log(self, number: int, outgoing: Outgoing) -> None:
-        if isinstance(outgoing, DeadLetter) and number > self._newest_logged:
-            self._newest_logged = number
-            origin = f"{outgoing.topic}[{outgoing.partition}]@{outgoing.offset}"
-            _log.warning("dead letter", origin=origin, reason=outgoing.reason, message=outgoing.message)
+    def _log(self, parcels: list[Parcel]) -> None:
+        for parcel in parcels:
+            if parcel.number > self._newest_logged and (letter := as_dead_letter(parcel.content)):
+                origin = f"{letter.topic}[{letter.partition}]@{letter.offset}"
+                _log.warning("dead letter", origin=origin, reason=letter.reason, message=letter.message)
+        self._newest_logged = max(self._newest_logged, parcels[-1].number)

@@ -7,17 +7,16 @@ successor's, and followers that ignore it would have neither. The broker itself 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedError
+from kafka.errors import InvalidProducerEpochError, KafkaError, KafkaTimeoutError, ProducerFencedError
 
 from neo_runtime.errors import SupersededError
-from neo_runtime.ingest.broker import close_quietly, dial, kafka_errors
+from neo_runtime.ingest.broker import PRODUCER_OPTIONS, TOO_LARGE, BrokerUnavailableError, end_producer, kafka_errors
 from neo_runtime.ingest.outgoing import KafkaRecord
-from neo_runtime.ingest.publisher import CLOSE_TIMEOUT_S, PRODUCER_OPTIONS, KafkaDelivery
 from neo_runtime.types import Position
 
 # Transactions one after the other wait for `retry_backoff_ms` in between: 110 ms each at the default of 100.
@@ -28,138 +27,98 @@ TRANSACTION_OPTIONS: dict[str, Any] = {
     "max_block_ms": 10_000,
     "transaction_timeout_ms": 30_000,
 }
-# From one commit to the next transaction: each costs some ten milliseconds of Python beside the loop, however small.
-PAUSE_S = 0.05
+ANSWER_TIMEOUT_S = 30.0  # the broker gives a transaction up then
+LOOK_EVERY_MS = 50  # a refused record does not end the wait for its transaction
 FENCED = (ProducerFencedError, InvalidProducerEpochError)
 
 
-class TransactionalSink:
-    """See RecordSink. What is sent between two commits is one transaction; the next waits for the last one's answer.
+class TooLargeError(BrokerUnavailableError):
+    """The broker does not take a record of that size. `index`: the record's in its transaction."""
 
-    `before` is asked whether we may push out another producer of the same id, each time before that is done; `after`
-    is called when it is, and before anything is sent: what the other one has written stands then.
-    """
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.index = index
 
-    def __init__(
-        self, bootstrap: str, transactional_id: str, *, before: Callable[[], None], after: Callable[[], None]
-    ) -> None:
-        self._bootstrap, self._id, self._before, self._after = bootstrap, transactional_id, before, after
+
+class TransactionalProducer:
+    """Publishes one transaction at a time. After any error it has to connect again."""
+
+    def __init__(self, bootstrap: str, transactional_id: str) -> None:
+        self._bootstrap, self._id = bootstrap, transactional_id
         self._producer: Any = None
-        self._open: Transaction | None = None
-        self._last: Transaction | None = None
-        self._committed_at = 0.0
 
-    def connect(self) -> Any:
-        """From here on no other producer of this id gets anything through. BrokerUnavailableError: try again."""
-        if self._producer is None:
-            dial(self._bootstrap)
-            self._before()
-            with ExitStack() as undo:
-                with kafka_errors(f"publishing to {self._bootstrap}"):
-                    producer = KafkaProducer(
-                        bootstrap_servers=self._bootstrap, transactional_id=self._id, **TRANSACTION_OPTIONS
-                    )
-                    undo.callback(end_producer, producer)
-                    producer.init_transactions()
-                self._after()
-                undo.pop_all()
-            self._producer = producer
-        return self._producer
+    def connect(self) -> None:
+        """From here on no other producer of this id gets anything through, nor does what this one was before.
 
-    def send(self, record: KafkaRecord) -> TransactionDelivery:
-        """See RecordSink."""
-        producer = self.connect()
+        BrokerUnavailableError: try again.
+        """
+        self.close()
+        with ExitStack() as undo, kafka_errors(f"publishing to {self._bootstrap}"):
+            producer = KafkaProducer(
+                bootstrap_servers=self._bootstrap, transactional_id=self._id, **TRANSACTION_OPTIONS
+            )
+            undo.callback(end_producer, producer)
+            producer.init_transactions()
+            undo.pop_all()
+        self._producer = producer
+
+    def publish(self, records: Iterable[KafkaRecord]) -> list[Position]:
+        """All of them or none; where each got to.
+
+        SupersededError where another producer took over, TooLargeError, BrokerUnavailableError.
+        """
+        sent: list[Any] = []
         try:
-            if self._open is None:
-                producer.begin_transaction()
-                self._open = Transaction()
-            sent = producer.send(record.topic, key=record.key, value=record.value, headers=record.headers)
-        except KafkaError:
-            self.give_up()
-            raise
-        return TransactionDelivery(sent, self._open)
-
-    def commit(self) -> None:
-        """See RecordSink."""
-        if self._open is None:
-            return
-        transaction, self._open, self._committed_at = self._open, None, time.monotonic()
-        try:
-            transaction.result = self._producer._transaction_manager.begin_commit()  # commit_transaction would wait
+            self._commit(records, sent)
         except KafkaError as error:
-            transaction.failure = error
-        else:
-            self._last = transaction
-            self._producer._sender.wakeup()
-
-    def is_busy(self) -> bool:
-        """See RecordSink."""
-        return self._last is not None and not (self._last.wait(0) and time.monotonic() > self._committed_at + PAUSE_S)
-
-    def give_up(self) -> None:
-        """See RecordSink."""
-        producer, self._producer = self._producer, None
-        open_ones, self._open, self._last = (self._open, self._last), None, None
-        if producer is not None:
-            end_producer(producer)
-        for transaction in open_ones:
-            if transaction is not None and not transaction.wait(0):
-                transaction.failure = KafkaError("given up")
+            self.close()
+            raise _refusal(error, sent) from error
+        return [Position(place.topic, place.partition, place.offset) for place in (future.value for future in sent)]
 
     def close(self) -> None:
-        """See RecordSink. A transaction that was not committed leaves nothing."""
-        if self._last is not None:
-            self._last.wait(CLOSE_TIMEOUT_S)
-        self.give_up()
+        """A transaction that was not committed leaves nothing."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            end_producer(producer)
+
+    def _commit(self, records: Iterable[KafkaRecord], sent: list[Any]) -> None:
+        if self._producer is None:
+            raise KafkaError("not connected")
+        self._producer.begin_transaction()
+        for record in records:
+            future = self._producer.send(record.topic, key=record.key, value=record.value, headers=record.headers)
+            sent.append(future)
+        _raise_refused(sent)
+        result = self._producer._transaction_manager.begin_commit()  # commit_transaction would wait without a limit
+        self._producer._sender.wakeup()
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        while not result.is_done:
+            _raise_refused(sent)
+            if time.monotonic() > deadline:
+                raise KafkaTimeoutError("a transaction got no answer")
+            with suppress(KafkaError):
+                result.wait(timeout_ms=LOOK_EVERY_MS)
+        if result.exception is not None:
+            raise result.exception
 
 
-class Transaction:
-    """One commit, and what came of it."""
-
-    def __init__(self) -> None:
-        self.result: Any = None
-        self.failure: Exception | None = None
-
-    def wait(self, timeout_s: float) -> bool:
-        """Whether it has succeeded or failed, after `timeout_s` at most."""
-        if self.failure is None and self.result is not None:
-            if timeout_s > 0 and not self.result.is_done:
-                with suppress(KafkaError):
-                    self.result.wait(timeout_ms=timeout_s * 1e3)
-            if self.result.is_done:
-                self.failure = self.result.exception
-        return self.failure is not None or (self.result is not None and self.result.is_done)
+def _raise_refused(sent: list[Any]) -> None:
+    failure = next((future.exception for future in sent if future.exception is not None), None)
+    if failure is not None:
+        raise failure
 
 
-class TransactionDelivery:
-    """A record that has arrived when its transaction has. Raises SupersededError where another producer took over."""
-
-    def __init__(self, sent: Any, transaction: Transaction) -> None:
-        self._sent, self._transaction = KafkaDelivery(sent), transaction
-
-    def wait(self, timeout_s: float) -> bool:
-        """See Delivery."""
-        failed = self._sent.wait(0) and self._sent.error() is not None
-        return failed or self._transaction.wait(timeout_s)
-
-    def error(self) -> Exception | None:
-        """See Delivery."""
-        error = self._sent.error() or self._transaction.failure
-        for failure in (error, self._transaction.failure):
-            if isinstance(failure, FENCED):
-                raise SupersededError(
-                    "another assigner has taken over, and what this one had not published is void; "
-                    "start this one again, and it stands by"
-                ) from failure
-        return error
-
-    def position(self) -> Position:
-        """See Delivery."""
-        return self._sent.position()
-
-
-def end_producer(producer: Any) -> None:
-    """At once: closing in peace would wait for a broker that may be gone."""
-    producer._sender.force_close()
-    producer._sender.join(CLOSE_TIMEOUT_S)
-    close_quietly(producer, timeout=CLOSE_TIMEOUT_S)
+def _refusal(error: KafkaError, sent: list[Any]) -> SupersededError | BrokerUnavailableError:
+    """What is to be made of it: rather that a record was too large, since that fails the others of its transaction."""
+    failures = [future.exception for future in sent]
+    if any(isinstance(failure, FENCED) for failure in (error, *failures)):
+        return SupersededError(
+            "another assigner has taken over, and what this one had not published is void; "
+            "start this one again, and it stands by"
+        )
+    if isinstance(error, TOO_LARGE) and error not in failures:  # already for the producer
+        failures.append(error)
+    for index, failure in enumerate(failures):
+        if isinstance(failure, TOO_LARGE):
+            return TooLargeError(f"publishing: {failure}", index)
+    return BrokerUnavailableError(f"publishing: {error!r}")

@@ -17,10 +17,9 @@ from neo_runtime.catalog.store import Store
 from neo_runtime.catalog.tables import Transaction
 from neo_runtime.ingest.changelog import Changelog
 from neo_runtime.ingest.loop import IngestLoop
-from neo_runtime.ingest.outgoing import KafkaRecord, OutgoingEncoder
-from neo_runtime.ingest.publisher import Publisher
-from neo_runtime.ingest.source import MemorySource
-from neo_runtime.types import Position
+from neo_runtime.ingest.outgoing import KafkaRecord, OutgoingEncoder, Parcel
+from neo_runtime.ingest.publisher import Publisher, Refusal
+from neo_runtime.ingest.source import MemorySource, Offsets
 from tests.kit import changes, fold
 from tests.kit.brokers import Record
 from tests.kit.changes import Bad, Change, Said
@@ -33,6 +32,7 @@ LOG: list[Said] = [
 ]  # fmt: skip
 BATCH = 4
 ASSIGNMENTS = "assignments"
+ENCODER = OutgoingEncoder(ASSIGNMENTS, Changelog(fold.BOOKS, "0a1b2c3d"))
 
 
 class Crash(BaseException):
@@ -57,24 +57,21 @@ class Steps:
 
 @dataclass
 class Sink:
-    """A broker, and the way there. Records land at once, or, in order, only as somebody waits for an answer."""
+    """A broker, and the way there. Transactions land at once, or, in order, only as somebody waits for an answer."""
 
     landed: list[KafkaRecord]
     steps: Steps
     at_once: bool
     travelling: list[Delivery] = field(default_factory=list)
 
-    def send(self, record: KafkaRecord) -> Delivery:
-        self.steps.reach("before a record is sent")
-        delivery = Delivery(record, self)
+    def send(self, parcels: list[Parcel]) -> Delivery:
+        self.steps.reach("before a transaction is sent")
+        delivery = Delivery([ENCODER.unpack(parcel) for parcel in parcels], self)
         self.travelling.append(delivery)
         if self.at_once:
             self.land()
-        self.steps.reach("after a record was sent")
+        self.steps.reach("after a transaction was sent")
         return delivery
-
-    def commit(self) -> None:
-        """Every record is on its own."""
 
     def is_busy(self) -> bool:
         return False
@@ -82,8 +79,8 @@ class Sink:
     def land(self) -> None:
         if self.travelling:
             delivery = self.travelling.pop(0)
-            delivery.offset = len(self.landed)
-            self.landed.append(delivery.record)
+            self.landed += delivery.records
+            delivery.end = len(self.landed)
             delivery.answered = True
 
     def give_up(self) -> None:
@@ -95,10 +92,10 @@ class Sink:
 
 @dataclass
 class Delivery:
-    record: KafkaRecord
+    records: list[KafkaRecord]
     sink: Sink
     answered: bool = False
-    offset: int = -1
+    end: int = -1
 
     def wait(self, timeout_s: float) -> bool:
         if not self.answered:
@@ -106,11 +103,11 @@ class Delivery:
             self.sink.land()
         return self.answered
 
-    def error(self) -> Exception | None:
+    def refusal(self) -> Refusal | None:
         return None
 
-    def position(self) -> Position:
-        return Position(self.record.topic, 0, self.offset)
+    def ends(self) -> Offsets:
+        return {(ASSIGNMENTS, 0): self.end}
 
 
 class EndingSource(MemorySource):
@@ -167,9 +164,7 @@ def follow(catalog: Catalog, sink: Sink, *, batch: int = BATCH) -> None:
     stop = threading.Event()
     source = EndingSource(log_of(LOG).log, catalog.reader.offsets())
     source.end_with(stop, lambda: not catalog.outbox())
-    changelog = Changelog(catalog.codebooks, catalog.reader.description.catalog_id)
-    publisher = Publisher(catalog, sink, OutgoingEncoder(ASSIGNMENTS, changelog))
-    IngestLoop(catalog, source, publisher, max_batch=batch).run(stop)
+    IngestLoop(catalog, source, Publisher(catalog, sink), max_batch=batch).run(stop)
 
 
 def told(records: list[KafkaRecord]) -> list[tuple[object, ...]]:
@@ -207,7 +202,7 @@ def whole(empty: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[o
 
 
 @pytest.mark.parametrize(
-    ("at_once", "batch_after"), [(True, 3), (False, BATCH)], ids=["records land at once", "records land late"]
+    ("at_once", "batch_after"), [(True, 3), (False, BATCH)], ids=["they land at once", "they land late"]
 )
 def test_a_crash_at_any_step_loses_nothing_and_keeps_the_order(
     at_once: bool, batch_after: int, empty: Path, whole: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -228,7 +223,13 @@ def test_a_crash_at_any_step_loses_nothing_and_keeps_the_order(
             break
         names.add(steps.crashed)
     assert not steps.crashed, "the run has no end"
-    assert {"before a commit", "after a commit", "put_offset", "remove_outgoing", "after a record was sent"} <= names
+    assert {
+        "before a commit",
+        "after a commit",
+        "put_offset",
+        "remove_outgoing",
+        "after a transaction was sent",
+    } <= names
 
 
 def assert_recovers(folder: Path, landed: list[KafkaRecord], whole: list[Any], batch: int, when: str) -> None:

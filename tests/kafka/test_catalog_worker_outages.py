@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from neo_runtime.ingest.broker import PRODUCER_OPTIONS
 from neo_runtime.ingest.local_kafka import LocalKafka
-from neo_runtime.ingest.publisher import PRODUCER_OPTIONS
 from neo_runtime.types import ItemKey
 from tests.kit import brokers, changes, fold
 from tests.kit.brokers import Record, Topics

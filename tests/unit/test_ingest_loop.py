@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.fit import fit_catalog
@@ -19,9 +18,9 @@ from neo_runtime.errors import StartupError
 from neo_runtime.ingest.changelog import Changelog
 from neo_runtime.ingest.event import encode
 from neo_runtime.ingest.loop import IngestLoop
-from neo_runtime.ingest.outgoing import MAX_MESSAGE_BYTES, KafkaRecord, OutgoingEncoder
-from neo_runtime.ingest.publisher import Publisher
-from neo_runtime.ingest.source import MemorySource, lag
+from neo_runtime.ingest.outgoing import MAX_MESSAGE_BYTES, KafkaRecord, OutgoingEncoder, Parcel
+from neo_runtime.ingest.publisher import Publisher, Refusal
+from neo_runtime.ingest.source import MemorySource, Offsets, lag
 from neo_runtime.sid.codebook import load_codebooks
 from neo_runtime.types import ItemKey, Position
 from neo_runtime.v1.catalog_events_pb2 import SidAssigned
@@ -133,17 +132,17 @@ def test_an_error_that_only_an_operator_can_help_with_closes_the_source(catalog:
 class Answered:
     """A delivery that the broker has answered."""
 
-    def __init__(self, error: KafkaError | None, position: Position = Position("", 0, 0)) -> None:  # noqa: B008
-        self._error, self._position = error, position
+    def __init__(self, refusal: Refusal | None, ends: Offsets) -> None:
+        self._refusal, self._ends = refusal, ends
 
     def wait(self, timeout_s: float) -> bool:
         return True
 
-    def error(self) -> KafkaError | None:
-        return self._error
+    def refusal(self) -> Refusal | None:
+        return self._refusal
 
-    def position(self) -> Position:
-        return self._position
+    def ends(self) -> Offsets:
+        return self._ends
 
 
 class MemorySink:
@@ -154,24 +153,25 @@ class MemorySink:
         self.closed = False
         self._away, self._max_bytes = away, max_bytes
 
-    def send(self, record: KafkaRecord) -> Answered:
+    def send(self, parcels: list[Parcel]) -> Answered:
         if self._away:
             self._away -= 1
-            return Answered(KafkaTimeoutError("away"))
-        size = len(record.key or b"") + len(record.value or b"") + sum(len(value) for _, value in record.headers)
-        if size > self._max_bytes:
-            return Answered(MessageSizeTooLargeError("too large"))
-        self.records.append(record)
-        return Answered(None, Position(record.topic, 0, len(self.records) - 1))
-
-    def commit(self) -> None:
-        """Every record is on its own."""
+            return Answered(Refusal("away"), {})
+        records = [ENCODER.unpack(parcel) for parcel in parcels]
+        for parcel, record in zip(parcels, records, strict=True):
+            size = len(record.key or b"") + len(record.value or b"") + sum(len(value) for _, value in record.headers)
+            if size > self._max_bytes:
+                return Answered(Refusal("too large", parcel.number), {})
+        self.records += records
+        ends = {(record.topic, 0): end for end, record in enumerate(self.records, start=1)}
+        ends.pop("items.dlq", None)
+        return Answered(None, ends)
 
     def is_busy(self) -> bool:
         return False
 
     def give_up(self) -> None:
-        """Every record is answered at once."""
+        """Every transaction is answered at once."""
 
     def close(self) -> None:
         self.closed = True
@@ -188,7 +188,7 @@ def published(catalog: Catalog, log: list[RawRecord], sink: MemorySink, **limits
             return records
 
     source = Both(log, catalog)
-    loop = IngestLoop(catalog, source, Publisher(catalog, sink, ENCODER), **limits)
+    loop = IngestLoop(catalog, source, Publisher(catalog, sink), **limits)
     loop.run(source.stop)
     return loop
 
