@@ -166,7 +166,11 @@ class KafkaSource:
         """See RecordSource. Markers of transactions count as read."""
         if self._consumer is None:
             return dict(self._next)
-        positions = {tp: self._consumer.position(tp, timeout_ms=0) for tp in self._consumer.assignment()}
+        try:
+            positions = {tp: self._consumer.position(tp, timeout_ms=0) for tp in self._consumer.assignment()}
+        except (OffsetOutOfRangeError, LogTruncationError):  # the topic was made anew; the next poll says so
+            self._drop()
+            return dict(self._next)
         return {(tp.topic, tp.partition): offset for tp, offset in positions.items() if offset is not None}
 
     def end_offsets(self) -> Offsets:

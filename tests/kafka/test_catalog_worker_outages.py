@@ -170,7 +170,7 @@ def assert_refused(worker: CatalogWorker, topics: Topics) -> None:
 
 def assert_one_line(worker: CatalogWorker, topics: Topics) -> None:
     lines = [line for line in worker.log().splitlines() if not line.startswith("{")]
-    assert len(lines) == 1, lines
+    assert len(lines) == 1, "\n".join(lines[-30:])
     line = lines[0]
     assert line.startswith("neo: "), line
     assert line.endswith("[OFFSET_OUT_OF_RANGE]"), line
