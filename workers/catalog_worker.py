@@ -7,6 +7,7 @@ import threading
 
 import structlog
 from prometheus_client import REGISTRY, start_http_server
+from threadpoolctl import threadpool_limits
 
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.usage import UsageCollector
@@ -28,7 +29,8 @@ def run(settings: Settings) -> None:
         if settings.metrics_port:
             REGISTRY.register(UsageCollector(catalog.store.usage))
             start_http_server(settings.metrics_port)
-        _follow(catalog, settings, stop)
+        with threadpool_limits(1, "blas"):  # a batch's products are small: more threads would only spin
+            _follow(catalog, settings, stop)
         _log.info("stopped", generation=catalog.reader.view().generation)
     finally:
         catalog.close()
