@@ -17,8 +17,9 @@ from neo_runtime.trie import Leaf, Segment, TrieView, TypeView
 from neo_runtime.trie.type_view import Changes
 from neo_runtime.types import ItemKey
 
-# A reader whose deltas outgrow this takes the writer's newer base, if there is one.
+# A reader whose deltas, or what it remembers of the log, outgrow this takes the writer's newer base, if there is one.
 _REBASE_LEAVES = 4_096
+_REBASE_COMMITS = 4_096
 _OPEN_TRIES = 5
 
 
@@ -48,6 +49,7 @@ class CatalogReader:
         self._lock = threading.Lock()
         self._spaces = dict(spaces)
         self._base_generation = 0
+        self._followed: list[tuple[int, LogEntry]] = []  # of the log since the base: what a newer base may lack
         self._view = TrieView(0, {name: TypeView.empty(space) for name, space in self._spaces.items()})
         with store.read() as txn:
             self.description: Description = txn.description()
@@ -88,13 +90,15 @@ class CatalogReader:
         if generation == self._view.generation and not rebases:
             return _News(generation, None, [])
         base = txn.base()
-        grown = sum(len(view.delta) for view in self._view.types.values()) > _REBASE_LEAVES
+        deltas = sum(len(view.delta) for view in self._view.types.values())
+        grown = deltas > _REBASE_LEAVES or len(self._followed) > _REBASE_COMMITS
         if (
             base
             and base.generation > self._base_generation
             and (rebases or grown or base.generation > self._view.generation)
         ):
-            return _News(generation, base, list(txn.log_after(base.generation)))
+            known = [entry for entry in self._followed if entry[0] > base.generation]
+            return _News(generation, base, known + list(txn.log_after(max(base.generation, self._view.generation))))
         return _News(generation, None, list(txn.log_after(self._view.generation)))
 
     def _moved(self, news: _News) -> TrieView:
@@ -108,7 +112,9 @@ class CatalogReader:
         assert view.generation == news.generation, "the log does not reach the state's generation"
         self._view = view
         if news.base:
-            self._base_generation = news.base.generation
+            self._base_generation, self._followed = news.base.generation, news.entries
+        else:
+            self._followed += news.entries
         return view
 
     def adopt(self, base: TrieView, generation: int) -> None:
@@ -116,6 +122,7 @@ class CatalogReader:
         with self._lock:
             assert base.generation == self._view.generation
             self._view, self._base_generation = base, generation
+            self._followed = [entry for entry in self._followed if entry[0] > generation]
 
     def item(self, key: ItemKey) -> ItemRecord | None:
         """The newest record, deleted or not; None where the item was never seen."""
