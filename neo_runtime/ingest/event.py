@@ -15,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from numpy.typing import NDArray
 
 from neo_runtime.catalog.item import Availability, Delete, Event, RawRecord, Rejected, Upsert
+from neo_runtime.catalog.records import MAX_MESSAGE_CHARS
 from neo_runtime.errors import EventError
 from neo_runtime.trie.windows import Window
 from neo_runtime.types import Attribute, ItemKey
@@ -27,7 +28,6 @@ CONTENT_TYPE = "content-type"
 LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, where RFC 3339 ends
 LAST_US = LAST_SECOND * 1_000_000 + 999_999
 FLOAT32_LE = np.dtype("<f4")
-MAX_MESSAGE = 500
 M = TypeVar("M", ItemEvent, ItemAvailabilityChanged)
 
 
@@ -57,9 +57,9 @@ def decoder(availability_topic: str) -> Callable[[RawRecord], Event]:
 
 
 def rejected(record: RawRecord, error: EventError) -> Rejected:
-    """The message may quote the record: made encodable, and cut to what a person would read."""
+    """The message may quote the record: made encodable, and no longer than a dead letter keeps."""
     message = str(error).encode(errors="backslashreplace").decode()
-    return Rejected(record, error.reason, message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…")
+    return Rejected(record, error.reason, message[:MAX_MESSAGE_CHARS])
 
 
 def encode(event: Upsert | Delete | Availability, content_type: str = JSON) -> Encoded:

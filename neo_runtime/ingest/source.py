@@ -46,6 +46,7 @@ CONSUMER_OPTIONS: dict[str, Any] = {
 }
 CHECK_EVERY_S = 5.0
 ANSWER_TIMEOUT_MS = 3_000
+MADE_ANEW = (OffsetOutOfRangeError, LogTruncationError)  # what says so of a topic; connecting again tells the rest
 CLOSE_TIMEOUT_MS = 1_000
 
 _log = structlog.get_logger(__name__)
@@ -168,7 +169,7 @@ class KafkaSource:
             return dict(self._next)
         try:
             positions = {tp: self._consumer.position(tp, timeout_ms=0) for tp in self._consumer.assignment()}
-        except (OffsetOutOfRangeError, LogTruncationError):  # the topic was made anew; the next poll says so
+        except MADE_ANEW:  # the topic was made anew; the next poll says so
             self._drop()
             return dict(self._next)
         return {(tp.topic, tp.partition): offset for tp, offset in positions.items() if offset is not None}
@@ -188,7 +189,7 @@ class KafkaSource:
     def _fetch(self, max_records: int, timeout_s: float) -> list[RawRecord]:
         try:
             fetched = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
-        except (OffsetOutOfRangeError, LogTruncationError):
+        except MADE_ANEW:
             self._drop()
             self._connect()  # says which offset is out of which range
             return []
