@@ -33,7 +33,6 @@ from neo_runtime.embed.base import Embedder
 from neo_runtime.errors import CatalogError, MismatchError, StorageError
 from neo_runtime.sid.assign import CollisionPolicy
 from neo_runtime.sid.codebook import Codebook, load_codebooks
-from neo_runtime.trie import TrieView, TypeView
 from neo_runtime.trie.predicate import Predicate
 from neo_runtime.trie.segment import checksum, sync_folder
 
@@ -161,10 +160,9 @@ class Catalog:
             self._compaction.stop()
             self._compaction = None
         with self._given_up_files(self.store.path / "segments"):
-            base, segments = write_segments(self.reader, self.named)
+            base = write_segments(self.reader, self.named)
             self._put_base(base)
-        types = {name: TypeView.of_base(segment) for name, segment in segments.items()}
-        self.reader.adopt(TrieView(base.generation, types), base.generation)
+        self.reader.rebase()
         self._remove_orphans()
         return base.generation
 

@@ -18,20 +18,18 @@ from neo_runtime.catalog.reader import CatalogReader
 from neo_runtime.catalog.records import Base
 from neo_runtime.errors import StorageError
 from neo_runtime.observability.logging import configure_logging
-from neo_runtime.trie import Segment
 from neo_runtime.trie.predicate import Predicate
 from neo_runtime.trie.predicate_json import from_json, to_json
 
 NICENESS = 10  # on a busy machine events and answers go first
 
 
-def write_segments(reader: CatalogReader, named: Iterable[Predicate]) -> tuple[Base, dict[str, Segment]]:
+def write_segments(reader: CatalogReader, named: Iterable[Predicate]) -> Base:
     """The newest generation as segment files beside the present ones."""
     view, folder = reader.view(), reader.store.path / "segments"
-    segments = {name: type_view.compacted(named) for name, type_view in view.types.items()}
-    files = {name: f"{name}-{view.generation}.seg" for name in segments}
-    sums = {name: segment.save(folder / files[name]) for name, segment in segments.items()}
-    return Base(view.generation, files, sums), segments
+    files = {name: f"{name}-{view.generation}.seg" for name in view.types}
+    sums = {name: type_view.compacted(named).save(folder / files[name]) for name, type_view in view.types.items()}
+    return Base(view.generation, files, sums)
 
 
 class Compaction:
@@ -72,7 +70,7 @@ def main() -> None:
     os.nice(NICENESS)
     threading.Thread(target=_end_with_the_writer, daemon=True).start()
     reader, _ = open_reader(Path(sys.argv[1]))
-    base, _ = write_segments(reader, [from_json(tree) for tree in json.loads(sys.argv[2])])
+    base = write_segments(reader, [from_json(tree) for tree in json.loads(sys.argv[2])])
     sys.stdout.write(json.dumps({"generation": base.generation, "files": base.files, "checksums": base.checksums}))
 
 

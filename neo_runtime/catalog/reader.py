@@ -7,12 +7,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from neo_runtime.catalog.item import ItemRecord
 from neo_runtime.catalog.records import Base, Description, State
 from neo_runtime.catalog.store import Store
 from neo_runtime.catalog.tables import LogEntry, Transaction
 from neo_runtime.errors import CatalogError
-from neo_runtime.sid.space import SidSpace
+from neo_runtime.sid.space import Keys, SidSpace
 from neo_runtime.trie import Leaf, Segment, TrieView, TypeView
 from neo_runtime.trie.type_view import Changes
 from neo_runtime.types import ItemKey
@@ -34,7 +36,7 @@ class Pinned:
 
 
 class _News(NamedTuple):
-    """A generation, the base to begin with where it is not the view at hand, and the log from there on."""
+    """A generation, the base to go over to where there is a newer one, and the log from the view or the base on."""
 
     generation: int
     base: Base | None
@@ -49,7 +51,7 @@ class CatalogReader:
         self._lock = threading.Lock()
         self._spaces = dict(spaces)
         self._base_generation = 0
-        self._followed: list[tuple[int, LogEntry]] = []  # of the log since the base: what a newer base may lack
+        self._touched: list[tuple[int, dict[str, Keys]]] = []  # SIDs that each generation since the base changed
         self._view = TrieView(0, {name: TypeView.empty(space) for name, space in self._spaces.items()})
         with store.read() as txn:
             self.description: Description = txn.description()
@@ -86,43 +88,44 @@ class CatalogReader:
         """What came since the last look. No view is made of it here: that may take longer than a read transaction
         should, seconds where the kernel is loaded for it.
         """
-        generation = txn.state().generation
-        if generation == self._view.generation and not rebases:
+        generation, known = txn.state().generation, self._view.generation
+        if generation == known and not rebases:
             return _News(generation, None, [])
         base = txn.base()
         deltas = sum(len(view.delta) for view in self._view.types.values())
-        grown = deltas > _REBASE_LEAVES or len(self._followed) > _REBASE_COMMITS
-        if (
-            base
-            and base.generation > self._base_generation
-            and (rebases or grown or base.generation > self._view.generation)
-        ):
-            known = [entry for entry in self._followed if entry[0] > base.generation]
-            return _News(generation, base, known + list(txn.log_after(max(base.generation, self._view.generation))))
-        return _News(generation, None, list(txn.log_after(self._view.generation)))
+        wants_base = rebases or deltas > _REBASE_LEAVES or len(self._touched) > _REBASE_COMMITS
+        if base and (base.generation > known or (wants_base and base.generation > self._base_generation)):
+            return _News(generation, base, list(txn.log_after(max(base.generation, known))))
+        return _News(generation, None, list(txn.log_after(known)))
 
     def _moved(self, news: _News) -> TrieView:
-        view = self._view
+        view, touched = self._view, self._touched
         if news.base:
-            folder = self.store.path / "segments"
-            types = {name: TypeView.of_base(Segment.load(folder / file)) for name, file in news.base.files.items()}
-            view = TrieView(news.base.generation, types)
+            touched = [(generation, keys) for generation, keys in touched if generation > news.base.generation]
+            view = self._over(news.base, [keys for _, keys in touched])
         if news.entries:
             view = view.apply(news.generation, _merged(news.entries))
+            touched += [(generation, _touched_by(entry)) for generation, entry in news.entries]
         assert view.generation == news.generation, "the log does not reach the state's generation"
-        self._view = view
+        self._view, self._touched = view, touched
         if news.base:
-            self._base_generation, self._followed = news.base.generation, news.entries
-        else:
-            self._followed += news.entries
+            self._base_generation = news.base.generation
         return view
 
-    def adopt(self, base: TrieView, generation: int) -> None:
-        """The writer's way to its own new base, without reading back what it just wrote."""
-        with self._lock:
-            assert base.generation == self._view.generation
-            self._view, self._base_generation = base, generation
-            self._followed = [entry for entry in self._followed if entry[0] > generation]
+    def _over(self, base: Base, touched: list[dict[str, Keys]]) -> TrieView:
+        """The view at hand over another base, `touched` since; the base as it is where it is newer than the view."""
+        folder, view = self.store.path / "segments", self._view
+        segments = {name: Segment.load(folder / file) for name, file in base.files.items()}
+        if base.generation > view.generation:
+            return TrieView(base.generation, {name: TypeView.of_base(segment) for name, segment in segments.items()})
+        none = np.empty(0, np.uint64)
+        types = {
+            name: view.types[name].over(
+                segment, np.unique(np.concatenate([none, *(keys[name] for keys in touched if name in keys)]))
+            )
+            for name, segment in segments.items()
+        }
+        return TrieView(view.generation, types)
 
     def item(self, key: ItemKey) -> ItemRecord | None:
         """The newest record, deleted or not; None where the item was never seen."""
@@ -146,6 +149,10 @@ class CatalogReader:
     def snapshot(self) -> str:
         """Resolved name of what generations are counted in."""
         return f"catalogs/{self.description.name}/live-{self.description.catalog_id}"
+
+
+def _touched_by(entry: LogEntry) -> dict[str, Keys]:
+    return {name: np.array([sid for sid, _ in leaves], np.uint64) for name, leaves in entry.items()}
 
 
 def _merged(entries: list[tuple[int, LogEntry]]) -> dict[str, Changes]:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neo_runtime.sid.space import Keys, SidSpace
 from neo_runtime.trie.dead import Dead
-from neo_runtime.trie.delta import Delta
+from neo_runtime.trie.delta import Delta, runs
 from neo_runtime.trie.levels import Ints
 from neo_runtime.trie.predicate import Predicate
 from neo_runtime.trie.rows import Leaf, PackedRows
@@ -62,15 +61,12 @@ class TypeView:
         """The view after `changes`; self stays as it is."""
         if not len(changes.keys):
             return self
-        places = self.base.levels.find(changes.keys)
-        dead = self.dead.adding(self.base, self._base_rows(places[places >= 0]))
+        dead = self.dead.adding(self.base, _rows_on(self.base, changes.keys))
         return TypeView(self.base, dead, self.delta.replaced(*changes))
 
-    def _base_rows(self, leaves: NDArray[np.int64]) -> Ints:
-        """Every row of these base leaves."""
-        if self.base.leaf_rows is None:
-            return leaves.astype(np.int32)
-        return _runs(self.base.leaf_rows[leaves], self.base.leaf_rows[leaves + 1])
+    def over(self, base: Segment, touched: Keys) -> TypeView:
+        """The same leaves over a newer base; `touched` (ascending) are all that changed after it was built."""
+        return TypeView(base, Dead.none(base).adding(base, _rows_on(base, touched)), self.delta.only(touched))
 
     def compacted(self, named: Iterable[Predicate] = ()) -> Segment:
         """A new base with everything that is live, and bitmaps of the `named` predicates."""
@@ -87,7 +83,7 @@ class TypeView:
             leaf_rows = np.concatenate([[0], np.cumsum(np.insert(counts, at, added))]).astype(np.int32)
             if leaf_rows[-1] == len(leaf_rows) - 1:
                 leaf_rows = None
-        rows = self.base.rows.spliced(self.dead.rows, PackedRows.of(self.delta.rows.tolist()), row_at)
+        rows = self.base.rows.spliced(self.dead.rows, PackedRows.of(list(self.delta.rows)), row_at)
         return Segment.build(self.space, np.insert(kept_keys, at, self.delta.keys), leaf_rows, rows, named)
 
     def items_on(self, key: int) -> tuple[str, ...]:
@@ -99,6 +95,13 @@ class TypeView:
         if place < 0 or leaf_of(self.dead.leaves, place) >= 0:
             return ()
         return tuple(self.base.row_id(row) for row in rows_of(self.base, place))
+
+
+def _rows_on(base: Segment, keys: Keys) -> Ints:
+    """Every row on those of `keys` (ascending) that the base has."""
+    places = base.levels.find(keys)
+    leaves, starts = places[places >= 0], base.leaf_rows
+    return leaves.astype(np.int32) if starts is None else runs(starts[leaves], starts[leaves + 1])
 
 
 def rows_of(segment: Segment | Delta, leaf: int) -> range:
@@ -116,11 +119,3 @@ def leaf_of(ascending: Keys | Ints, value: int) -> int:
 
 def _counts(segment: Segment | Delta) -> Ints:
     return np.ones(len(segment), np.int32) if segment.leaf_rows is None else np.diff(segment.leaf_rows)
-
-
-def _runs(starts: Ints, ends: Ints) -> Ints:
-    """All numbers of all runs, ascending as the runs are."""
-    lengths = ends - starts
-    before = np.cumsum(lengths) - lengths
-    numbers: Ints = np.arange(lengths.sum(), dtype=np.int32) + np.repeat(starts - before, lengths).astype(np.int32)
-    return numbers

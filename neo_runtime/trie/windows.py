@@ -55,6 +55,9 @@ class _Arrays(NamedTuple):
     territories: NDArray[Any]
 
 
+_DTYPES = (np.int32, np.int64, np.int64, np.int32)
+
+
 class Edges(NamedTuple):
     """int64 and int32, as long as each other."""
 
@@ -87,10 +90,13 @@ class Windows:
                 starts.append(ALWAYS_US if window.start_us is None else window.start_us)
                 ends.append(NEVER_US if window.end_us is None else window.end_us)
                 numbers.append(territories.setdefault(territory, len(territories)))
-        arrays = _Arrays(
-            np.array(rows, np.int32), np.array(starts, np.int64), np.array(ends, np.int64), np.array(numbers, np.int32)
-        )
+        arrays = _Arrays(*map(np.array, (rows, starts, ends, numbers), _DTYPES))
         return cls(n, np.array(fact_rows, np.int32), arrays, tuple(territories))
+
+    @classmethod
+    def none(cls, n: int) -> Windows:
+        """Of n rows without the fact."""
+        return cls(n, np.empty(0, np.int32), _Arrays(*(np.empty(0, dtype) for dtype in _DTYPES)))
 
     def __len__(self) -> int:
         return self.n
