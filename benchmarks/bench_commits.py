@@ -36,6 +36,7 @@ from neo_runtime.trie import Nodes, Row
 from neo_runtime.trie.segment import checksum
 from neo_runtime.trie.step import step, warm_up
 from neo_runtime.types import ItemKey, Position
+from workers import heap
 
 DIMENSION = 8
 MODEL_STEP_S = 0.001
@@ -255,6 +256,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the catalogs go for the time of the run")
     arguments = parser.parse_args()
     warm_up()
+    heap.settle()  # as a worker does
     written: list[list[object]] = []
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         for rate in map(float, arguments.rates.split(",")):

@@ -15,6 +15,7 @@ from neo_runtime.config import Settings
 from neo_runtime.ingest import eventfile
 from neo_runtime.ingest.catalogs import open_or_create
 from neo_runtime.ingest.follow import follow_file, follow_kafka
+from workers import heap
 
 _log = structlog.get_logger(__name__)
 
@@ -29,6 +30,7 @@ def run(settings: Settings) -> None:
         if settings.metrics_port:
             REGISTRY.register(UsageCollector(catalog.store.usage))
             start_http_server(settings.metrics_port)
+        heap.settle()
         with threadpool_limits(1, "blas"):  # a batch's products are small: more threads would only spin
             _follow(catalog, settings, stop)
         _log.info("stopped", generation=catalog.reader.view().generation)

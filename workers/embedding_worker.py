@@ -15,6 +15,7 @@ from neo_runtime.ingest.broker import Outage
 from neo_runtime.ingest.catalogs import embedder_of
 from neo_runtime.ingest.embedding import EmbeddingStage
 from neo_runtime.ingest.topics import ensure_twin
+from workers import heap
 
 _log = structlog.get_logger(__name__)
 
@@ -39,6 +40,7 @@ def run(settings: Settings) -> None:
         return
     outage.over()
     _log.info("ready", source=source, target=target, embedder=embedder.name)
+    heap.settle()
     EmbeddingStage(
         settings.kafka_bootstrap, source, target, embedder, max_batch=settings.max_embedding_batch,
         session_timeout_s=settings.session_seconds,

@@ -24,6 +24,7 @@ from neo_runtime.snapshot.follow import AliasFollower
 from neo_runtime.snapshot.served import ServedCatalog
 from neo_runtime.snapshot.snapshots import Snapshots
 from neo_runtime.trie.predicate_json import declared
+from workers import heap
 
 _log = structlog.get_logger(__name__)
 
@@ -56,6 +57,7 @@ def run(settings: Settings, ready: Callable[[str], None] = lambda address: None)
         ready(address)
 
     follower.start()
+    heap.settle()
     try:
         asyncio.run(
             serve(

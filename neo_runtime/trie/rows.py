@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,8 +15,11 @@ from neo_runtime.trie.windows import Window, Windows
 from neo_runtime.types import Attribute
 
 
-class Row(NamedTuple):
-    """One item on a leaf. `windows` None: nothing was said of when it is available."""
+class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One item on a leaf. `windows` None: nothing was said of when it is available.
+
+    There are many in memory, and none is ever part of a cycle: the garbage collector does not look at them.
+    """
 
     id: str
     attributes: Mapping[str, Attribute] = {}

@@ -46,7 +46,8 @@ facts = st.tuples(attributes, windows)
 # One item is on one SID at a time, so ids are made from it.
 leaves = st.lists(facts, max_size=2)
 changes = st.dictionaries(sids, leaves, max_size=12)
-histories = st.lists(st.tuples(changes, st.booleans()), min_size=1, max_size=6)
+bases = st.sampled_from(["kept", "made anew", "of the generation before"])
+histories = st.lists(st.tuples(changes, bases), min_size=1, max_size=6)
 Drawn = tuple[bool, float, list[Predicate], int | None, str | None]
 restrictions = st.tuples(
     st.booleans(),
@@ -55,23 +56,26 @@ restrictions = st.tuples(
     st.none() | st.integers(0, 8),
     st.sampled_from(REGIONS),
 )
-History = list[tuple[dict[int, list[tuple[dict[str, object], tuple[Window, ...] | None]]], bool]]
+History = list[tuple[dict[int, list[tuple[dict[str, object], tuple[Window, ...] | None]]], str]]
 
 
 def views_and_models(history: History, named: tuple[Predicate, ...] = (CHEAP,)) -> Iterator[tuple[TrieView, Model]]:
     """Every generation's view with the dict that it must equal."""
     view, model = TrieView(0, {"t": TypeView.empty(SPACE, named)}), Model()
     pairs = [(view, dict(model))]
-    for generation, (change, compact) in enumerate(history, start=1):
+    for generation, (change, base) in enumerate(history, start=1):
         entry = {
             sid: tuple(Row(f"{sid}-{n}", *fact) for n, fact in enumerate(given))  # type: ignore[arg-type]
             for sid, given in change.items()
         }
-        view = view.apply(generation, {"t": Changes.of(entry)})
+        before, changed = view.types["t"], Changes.of(entry)
+        view = view.apply(generation, {"t": changed})
         model.update(entry)
         model = {sid: leaf for sid, leaf in model.items() if leaf}
-        if compact:
+        if base == "made anew":
             view = TrieView(generation, {"t": TypeView.of_base(view.types["t"].compacted(named), named)})
+        elif base == "of the generation before":
+            view = TrieView(generation, {"t": view.types["t"].over(before.compacted(named), changed.keys)})
         pairs.append((view, dict(model)))
     yield from pairs
 
