@@ -86,8 +86,7 @@ class Delta:
         places = self.levels.find(changed)
         gone = places[places >= 0]
         kept = np.arange(len(self), dtype=np.int32)
-        if len(gone):
-            kept = np.delete(kept, gone)
+        kept = np.delete(kept, gone) if len(gone) else kept
         new_leaves = [leaf for leaf in leaves if leaf]
         if not len(gone) and not new_leaves:
             return self
@@ -115,8 +114,9 @@ class Delta:
             predicate: _gathered(order, old, np.array([matches(predicate, row.attributes) for row in new_rows], bool))
             for predicate, old in list(self._verdicts.items())[-MAX_FOLLOWED:]
         }
-        windows = self._windows.concat(Windows.of(row.windows for row in new_rows))
-        windows = windows.take(order) if len(windows.fact_rows) else Windows.none(len(order))
+        windows = Windows.none(len(order))
+        if len(self._windows.fact_rows) or any(row.windows is not None for row in new_rows):
+            windows = self._windows.concat(Windows.of(row.windows for row in new_rows)).take(order)
         levels = Levels.build(self.levels.space, keys)
         return Delta(levels, leaf_rows, self.rows.gathered(order, new_rows), windows, verdicts)
 

@@ -56,6 +56,7 @@ class _Arrays(NamedTuple):
 
 
 _DTYPES = (np.int32, np.int64, np.int64, np.int32)
+_NO_WINDOWS = _Arrays(*(np.empty(0, dtype) for dtype in _DTYPES))
 
 
 class Edges(NamedTuple):
@@ -96,7 +97,7 @@ class Windows:
     @classmethod
     def none(cls, n: int) -> Windows:
         """Of n rows without the fact."""
-        return cls(n, np.empty(0, np.int32), _Arrays(*(np.empty(0, dtype) for dtype in _DTYPES)))
+        return cls(n, _NO_WINDOWS.rows, _NO_WINDOWS)
 
     def __len__(self) -> int:
         return self.n
