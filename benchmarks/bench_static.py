@@ -25,10 +25,10 @@ from benchmarks.static_peer import Static
 from benchmarks.synthetic import BEAMS, KINDS, catalog, decode, random_logits, rows, segment
 from neo_runtime.sid.space import SidSpace
 from neo_runtime.trie import LiveTrie, Restriction, Row, Segment, TrieView, TypeView
+from neo_runtime.trie.delta import Changes
 from neo_runtime.trie.levels import Levels, compiled_arrays, numpy_arrays
 from neo_runtime.trie.predicate import Condition, Equals, Predicate, Range
 from neo_runtime.trie.step import warm_up
-from neo_runtime.trie.type_view import Changes
 from neo_runtime.types import ItemKey
 
 BATCHES = (1, 8, 32)

@@ -14,9 +14,9 @@ from benchmarks.measure import alternate, middle, report, spread
 from benchmarks.synthetic import BEAMS, KINDS, Logits, catalog, decode, random_logits, segment, space_of
 from neo_runtime.sid.space import Keys, SidSpace
 from neo_runtime.trie import Row, TrieView, TypeView
+from neo_runtime.trie.delta import Changes
 from neo_runtime.trie.levels import Levels
 from neo_runtime.trie.step import best
-from neo_runtime.trie.type_view import Changes
 
 DictTrie = dict[int, "DictTrie"]
 

@@ -16,7 +16,7 @@ from neo_runtime.catalog.tables import LogEntry, Transaction
 from neo_runtime.errors import CatalogError
 from neo_runtime.sid.space import Keys, SidSpace
 from neo_runtime.trie import Leaf, Segment, TrieView, TypeView
-from neo_runtime.trie.type_view import Changes
+from neo_runtime.trie.delta import Changes
 from neo_runtime.types import ItemKey
 
 # A reader whose deltas, or what it remembers of the log, outgrow this takes the writer's newer base, if there is one.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,22 @@ from neo_runtime.trie.windows import Windows
 Verdicts = NDArray[np.bool_]
 MAX_FOLLOWED = 32  # predicates whose verdicts move on from one delta to the next
 _SPARE_ROWS = 4_096  # that nobody needs any more, before they are let go
+
+
+class Changes(NamedTuple):
+    """Packed SID `keys[i]` (ascending) has `counts[i]` of the `rows` from now on; with none it is gone."""
+
+    keys: Keys
+    counts: Ints
+    rows: Sequence[Row]
+
+    @classmethod
+    def of(cls, leaves: Mapping[int, Leaf]) -> Changes:
+        """Packed SID to the rows on it from now on."""
+        keys = sorted(leaves)
+        parts = [leaves[key] for key in keys]
+        counts = np.fromiter(map(len, parts), np.int32, len(parts))
+        return cls(np.array(keys, np.uint64), counts, list(chain.from_iterable(parts)))
 
 
 class SharedRows:
@@ -81,44 +99,42 @@ class Delta:
     def row_id(self, place: int) -> str:
         return self.row(place).id
 
-    def replaced(self, changed: Keys, leaves: Sequence[Leaf]) -> Delta:
-        """With leaf i of `changed` (ascending) being `leaves[i]` from now on, gone where that is empty."""
-        places = self.levels.find(changed)
+    def replaced(self, changes: Changes) -> Delta:
+        """With the leaves that `changes` names as they are from now on."""
+        places = self.levels.find(changes.keys)
         gone = places[places >= 0]
+        stays = changes.counts > 0
+        if not len(gone) and not stays.any():
+            return self
         kept = np.arange(len(self), dtype=np.int32)
         kept = np.delete(kept, gone) if len(gone) else kept
-        new_leaves = [leaf for leaf in leaves if leaf]
-        if not len(gone) and not new_leaves:
-            return self
-        new_keys = changed if len(new_leaves) == len(leaves) else changed[[bool(leaf) for leaf in leaves]]
-        at = self.keys.searchsorted(new_keys)
+        new = changes._replace(keys=changes.keys[stays], counts=changes.counts[stays])
+        at = self.keys.searchsorted(new.keys)
         at -= gone.searchsorted(at)  # counted among the kept ones
-        return self._arranged(_order(kept, at, len(self)), new_keys, new_leaves)
+        return self._arranged(_order(kept, at, len(self)), new)
 
     def only(self, touched: Keys) -> Delta:
         """With those of its leaves alone that are among `touched` (ascending)."""
         places = self.levels.find(touched)
-        return self._arranged(places[places >= 0].astype(np.int32), touched[:0], [])
+        return self._arranged(places[places >= 0].astype(np.int32), Changes.of({}))
 
-    def _arranged(self, order: Ints, new_keys: Keys, new_leaves: Sequence[Leaf]) -> Delta:
-        """The leaves `order`: numbers from len(self) on are those of `new_leaves`."""
-        keys = _gathered(order, self.keys, new_keys)
-        new_rows = [row for leaf in new_leaves for row in leaf]
-        leaf_rows = None
-        if self.leaf_rows is not None or len(new_rows) > len(new_leaves):
+    def _arranged(self, order: Ints, new: Changes) -> Delta:
+        """The leaves `order`: numbers from len(self) on are those of `new`, of which none is empty."""
+        keys, leaf_rows = _gathered(order, self.keys, new.keys), None
+        if self.leaf_rows is not None or len(new.rows) > len(new.keys):
             counts = np.ones(len(self), np.int32) if self.leaf_rows is None else np.diff(self.leaf_rows)
-            counts = np.concatenate([counts, np.fromiter(map(len, new_leaves), np.int32, len(new_leaves))])
+            counts = np.concatenate([counts, new.counts])
             starts, leaf_rows = _starts(counts)[order], _starts(counts[order])
             order = runs(starts, starts + counts[order])
         verdicts = {
-            predicate: _gathered(order, old, np.array([matches(predicate, row.attributes) for row in new_rows], bool))
+            predicate: _gathered(order, old, np.array([matches(predicate, row.attributes) for row in new.rows], bool))
             for predicate, old in list(self._verdicts.items())[-MAX_FOLLOWED:]
         }
-        windows = Windows.none(len(order))
-        if len(self._windows.fact_rows) or any(row.windows is not None for row in new_rows):
-            windows = self._windows.concat(Windows.of(row.windows for row in new_rows)).take(order)
+        windows, said = Windows.none(len(order)), list(map(attrgetter("windows"), new.rows))
+        if len(self._windows.fact_rows) or said.count(None) < len(said):
+            windows = self._windows.concat(Windows.of(said)).take(order)
         levels = Levels.build(self.levels.space, keys)
-        return Delta(levels, leaf_rows, self.rows.gathered(order, new_rows), windows, verdicts)
+        return Delta(levels, leaf_rows, self.rows.gathered(order, new.rows), windows, verdicts)
 
     def words(self, predicate: Predicate) -> Words:
         """Bitmap of the rows that pass."""

@@ -4,32 +4,18 @@ built, and a small delta with what replaced them. A leaf is live in exactly one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from neo_runtime.sid.space import Keys, SidSpace
 from neo_runtime.trie.dead import Dead
-from neo_runtime.trie.delta import Delta, runs
+from neo_runtime.trie.delta import Changes, Delta, runs
 from neo_runtime.trie.levels import Ints
 from neo_runtime.trie.predicate import Predicate
-from neo_runtime.trie.rows import Leaf, PackedRows
+from neo_runtime.trie.rows import PackedRows
 from neo_runtime.trie.segment import Segment
-
-
-class Changes(NamedTuple):
-    """Leaf i of packed SIDs `keys` (ascending) is `leaves[i]` from now on; an empty one is gone."""
-
-    keys: Keys
-    leaves: Sequence[Leaf]
-
-    @classmethod
-    def of(cls, leaves: Mapping[int, Leaf]) -> Changes:
-        """Packed SID to the rows on it from now on."""
-        keys = sorted(leaves)
-        return cls(np.array(keys, np.uint64), [leaves[key] for key in keys])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +48,7 @@ class TypeView:
         if not len(changes.keys):
             return self
         dead = self.dead.adding(self.base, _rows_on(self.base, changes.keys))
-        return TypeView(self.base, dead, self.delta.replaced(*changes))
+        return TypeView(self.base, dead, self.delta.replaced(changes))
 
     def over(self, base: Segment, touched: Keys) -> TypeView:
         """The same leaves over a newer base; `touched` (ascending) are all that changed after it was built."""

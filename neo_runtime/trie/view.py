@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from neo_runtime.trie.delta import Delta
+from neo_runtime.trie.delta import Changes, Delta
 from neo_runtime.trie.levels import Ints
 from neo_runtime.trie.live import LiveTrie, Wanted, intersection
 from neo_runtime.trie.predicate import Predicate
 from neo_runtime.trie.rank import Words, only
 from neo_runtime.trie.segment import Segment
-from neo_runtime.trie.type_view import Changes, TypeView, rows_of
+from neo_runtime.trie.type_view import TypeView, rows_of
 from neo_runtime.types import ItemKey
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from neo_runtime.sid.space import SidSpace
 from neo_runtime.trie import LiveTrie, Nodes, Restriction, Row, TrieView, TypeView
+from neo_runtime.trie.delta import Changes
 from neo_runtime.trie.predicate import Condition, Equals, Exists, OneOf, Predicate, Range, matches
 from neo_runtime.trie.step import Steps, best, normalizers, numpy_step, step
-from neo_runtime.trie.type_view import Changes
 from neo_runtime.trie.windows import Window, is_available
 from neo_runtime.types import ItemKey
 
