@@ -36,6 +36,7 @@ from neo_runtime.ingest.producing import publish_events
 from neo_runtime.ingest.source import KafkaSource
 from neo_runtime.ingest.topics import Topics, ensure_topics
 from neo_runtime.sid.fit import fit_codebook
+from workers import heap
 
 TOPICS = Topics(ITEMS_TOPIC, AVAILABILITY_TOPIC, ASSIGNMENTS_TOPIC)
 GIVE_UP_S = 600.0
@@ -46,6 +47,7 @@ def apply_only(folder: str, bootstrap: str, durable: bool) -> None:
     """What a process of the `apply` rows does."""
     catalog = Catalog.open(Path(folder), durable=durable)
     source = KafkaSource(bootstrap, (ITEMS_TOPIC, AVAILABILITY_TOPIC), catalog.reader.offsets())
+    heap.settle()
     IngestLoop(catalog, source).run(threading.Event())
 
 
