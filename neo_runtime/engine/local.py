@@ -1,7 +1,6 @@
-"""An engine on a thread of this process: requests take turns, one pass through the model each.
-
-Correct before fast: passes are not shared between requests yet. The interface (`api.Engine`) is the one that a batching
-engine in its own process will fill.
+"""An engine on a thread of this process. Continuous batching: every pass through the model takes what all running
+requests have to feed: the next token of every stream, the beams of every span and ranked list, and of prompts as much
+as the pass has room for, so that a long one does not hold up the others.
 """
 
 from __future__ import annotations
@@ -11,16 +10,19 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Generator
 from dataclasses import dataclass
 
 import structlog
 
-from neo_runtime.engine.api import EngineEvent, EngineLimits, GenerateWork, RankWork, Sink
-from neo_runtime.engine.request import Decoder
+from neo_runtime.engine.api import EngineLimits, GenerateWork, RankWork, Sink
+from neo_runtime.engine.passes import Feed, Floats
+from neo_runtime.engine.request import Decoder, Steps
 from neo_runtime.errors import NeoError, OverloadedError, UnavailableError
 
 _log = structlog.get_logger(__name__)
+_STEP_TOKENS = 512  # of a pass: enough for the model's matrices to be used well
+_STREAM_STEP_TOKENS = 128  # where a stream waits for its next token: about three times as long as without prompts
+_LEAST_PROMPT_TOKENS = 32  # however many beams there are, prompts move on
 
 
 @dataclass(slots=True)
@@ -29,7 +31,14 @@ class _Job:
     work: GenerateWork | RankWork
     sink: Sink
     queued_at: float
-    events: Generator[EngineEvent | None, None, None] | None = None
+    steps: Steps[None] | None = None
+    feed: Feed | None = None
+    fed: int = 0  # rows of the feed
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether what is left to feed may be fed in parts."""
+        return self.feed is not None and self.feed.visible is None and len(self.feed) - self.fed > 1
 
 
 class LocalEngine:
@@ -89,11 +98,30 @@ class LocalEngine:
             for job in list(self._active.values()):
                 if job.number in self._cancelled:
                     self._end(job)
-                else:
-                    self._advance(job)
+                elif job.feed is None:
+                    self._advance(job, None)
+            self._pass()
         for job in [*self._active.values(), *self._queue]:
             self._end(job)
             job.sink(UnavailableError("the engine stopped"))
+
+    def _pass(self) -> None:
+        """One for all that have something to feed."""
+        jobs, parts = _packed([job for job in self._active.values() if job.feed])
+        if not jobs:
+            return
+        try:
+            answers = self._decoder.backbone.run(parts)
+        except Exception:  # memory, or a device that is gone: what was in the pass is lost, later ones may do
+            for job in jobs:
+                self._fail(job)
+            return
+        for job, part, answer in zip(jobs, parts, answers, strict=True):
+            assert job.feed
+            job.fed += len(part)
+            if job.fed == len(job.feed):
+                job.feed, job.fed = None, 0
+                self._advance(job, answer)
 
     def _admit(self) -> bool:
         """Move waiting requests in; sleep while there is nothing to do. False: stop."""
@@ -105,31 +133,57 @@ class LocalEngine:
                 self._active[job.number] = job
             return not self._stopping
 
-    def _advance(self, job: _Job) -> None:
-        """One pass of one request."""
+    def _advance(self, job: _Job, answer: list[Floats] | None) -> None:
+        """Up to the next feed, or to the end."""
         try:
-            if job.events is None:
-                job.events = self._decoder.decode(job.work, job.queued_at)
-            event = next(job.events)
-            if event is not None:
-                job.sink(event)
+            if job.steps is None:
+                job.steps = self._decoder.decode(job.work, job.queued_at)
+            found = job.steps.send(answer)  # type: ignore[arg-type]
+            while not isinstance(found, Feed):
+                job.sink(found)
+                found = next(job.steps)
+            job.feed = found
         except StopIteration:
             self._end(job)
         except NeoError as error:
             self._end(job)
             job.sink(error)
         except Exception:  # one request must not end the others
-            incident = uuid.uuid4().hex[:12]
-            _log.exception("request failed", incident=incident, work=type(job.work).__name__)
-            self._end(job)
-            job.sink(NeoError(f"internal error, incident {incident}", reason="INVARIANT_VIOLATED"))
+            self._fail(job)
+
+    def _fail(self, job: _Job) -> None:
+        """While an exception is handled."""
+        incident = uuid.uuid4().hex[:12]
+        _log.exception("request failed", incident=incident, work=type(job.work).__name__)
+        self._end(job)
+        job.sink(NeoError(f"internal error, incident {incident}", reason="INVARIANT_VIOLATED"))
 
     def _end(self, job: _Job) -> None:
-        if job.events is not None:
+        if job.steps is not None:
             try:
-                job.events.close()  # its context is free now, not at some collection
+                job.steps.close()  # its context is free now, not at some collection
             except Exception:  # a device that fails while one context is cut must not end the thread of all
                 _log.exception("context not closed", request=job.number)
         with self._changed:
             self._active.pop(job.number, None)
             self._cancelled.discard(job.number)
+
+
+def _packed(jobs: list[_Job]) -> tuple[list[_Job], list[Feed]]:
+    """What goes into the next pass: all that is small, and then prompts, oldest first, as far as there is room."""
+    small = [job for job in jobs if not job.is_prompt]
+    limit = _STREAM_STEP_TOKENS if any(isinstance(job.work, GenerateWork) for job in small) else _STEP_TOKENS
+    chosen, parts = list[_Job](), list[Feed]()
+    for job in small:
+        assert job.feed
+        chosen.append(job)
+        parts.append(job.feed.part(job.fed, len(job.feed)) if job.fed else job.feed)
+    room = max(limit - sum(map(len, parts)), _LEAST_PROMPT_TOKENS)
+    for job in jobs:
+        if job.is_prompt and room:
+            assert job.feed
+            end = min(job.fed + room, len(job.feed))
+            chosen.append(job)
+            parts.append(job.feed.part(job.fed, end))
+            room -= end - job.fed
+    return chosen, parts

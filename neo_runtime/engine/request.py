@@ -1,4 +1,4 @@
-"""One request from prompt to last event, as a generator: every `next` runs at most one pass through the model.
+"""One request from prompt to last event, as a generator: it yields events, and feeds whose answers are sent to it.
 
 A stream is a grammar of two states. In *text*, ordinary tokens, the end token and the opening marker may come; in a
 *span*, only children of the live prefix. A span sees the newest generation and keeps it from first code to last.
@@ -7,11 +7,11 @@ A stream is a grammar of two states. In *text*, ordinary tokens, the end token a
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from neo_runtime.catalog.reader import CatalogReader, Pinned
@@ -30,7 +30,8 @@ from neo_runtime.engine.api import (
     TextChunk,
     Usage,
 )
-from neo_runtime.engine.context import Backbone, Context
+from neo_runtime.engine.backbone import backbone_of
+from neo_runtime.engine.passes import Feed, Floats, Head
 from neo_runtime.engine.sampler import Sampler
 from neo_runtime.engine.span import Normalization, SpanDecoder
 from neo_runtime.engine.text import TextStream
@@ -51,6 +52,10 @@ from neo_runtime.trie.step import warm_up
 from neo_runtime.trie.view import now_us
 from neo_runtime.types import ItemKey
 
+T = TypeVar("T")
+Steps = Generator[EngineEvent | Feed, list[Floats], T]
+"""Sent to after a feed: the answers to its heads. After an event nothing is sent."""
+
 
 class Decoder:
     """Everything that requests share: model, catalog, limits. Used by one thread."""
@@ -61,19 +66,28 @@ class Decoder:
         reader: CatalogReader | ServedCatalog,
         limits: EngineLimits,
         normalization: Normalization = Normalization.LEVEL,
+        *,
+        contexts: int = 32,
+        cache_bytes: int = 0,
     ) -> None:
+        """`contexts`: requests at once. `cache_bytes`: see PrefixCache."""
         self.model, self.reader, self.limits = model, reader, limits
         warm_up()
-        self.backbone = Backbone(model.lm)
-        self.spans = SpanDecoder(self.backbone, model.vocabulary, normalization)
+        levels = max(space.levels for space in model.vocabulary.spaces.values())
+        columns = limits.max_context_tokens + limits.max_beam_width * (levels - 1)
+        self.backbone = backbone_of(model.lm, contexts=contexts, columns=columns, cache_bytes=cache_bytes)
+        self.spans = SpanDecoder(model.vocabulary, normalization)
         self.renderer = PromptRenderer(model.tokenizer, model.vocabulary)
         self.end_tokens = _end_tokens(model)
-        self.banned = _control_tokens(model) - self.end_tokens
+        self.banned = np.array(sorted(_control_tokens(model) - self.end_tokens), np.int64)
 
-    def decode(self, work: GenerateWork | RankWork, queued_at: float) -> Generator[EngineEvent | None, None, None]:
-        """Events of one request; None where a pass brought none. Raises NeoError; safe to close at any point."""
+    def decode(self, work: GenerateWork | RankWork, queued_at: float) -> Steps[None]:
+        """Events of one request, and what it wants fed. Raises NeoError; frees its context also when it is closed."""
         request = _Request(self, work, queued_at)
-        return request.rank(work) if isinstance(work, RankWork) else _Stream(request, work).events()
+        try:
+            yield from request.rank(work) if isinstance(work, RankWork) else _Stream(request, work).events()
+        finally:
+            request.context.close()
 
 
 @dataclass(slots=True)
@@ -90,7 +104,7 @@ class _Request:
         self.decoder, self.work = decoder, work
         self.constraints = work.constraints
         self.queue_time_s = time.monotonic() - queued_at
-        self.context = Context(decoder.backbone)
+        self.context = decoder.backbone.context()
         self.prompt_tokens = self.text_tokens = self.sid_tokens = 0
         self.prefill_time_s = 0.0
         self.snapshot = ""  # what the newest restricted view was pinned in
@@ -144,11 +158,14 @@ class _Request:
         )
         return pinned.view.restrict(wanted)
 
-    def prefill(self, tokens: list[int]) -> torch.Tensor:
+    def prefill(self, tokens: list[int], heads: Sequence[Head]) -> Steps[list[Floats]]:
+        """Feed a prompt, but for what is remembered of it."""
         started = time.monotonic()
-        hidden = self.context.extend(tokens)
+        known = self.context.begin(tokens)
+        found = yield self.context.extend(tokens[known:], heads)
+        self.context.remember(tokens)
         self.prefill_time_s = time.monotonic() - started
-        return hidden
+        return found
 
     def usage(self) -> Usage:
         decode_s = time.monotonic() - self._started_at - self.prefill_time_s
@@ -156,16 +173,18 @@ class _Request:
             self.prompt_tokens, self.text_tokens, self.sid_tokens, self.queue_time_s, self.prefill_time_s, decode_s
         )
 
-    def rank(self, work: RankWork) -> Generator[EngineEvent | None, None, None]:
+    def rank(self, work: RankWork) -> Steps[None]:
         longest = max(space.levels for space in self.decoder.model.vocabulary.spaces.values())
         prepared = self.prepare(longest + 2)
         view = self.restricted()
         if view.is_empty:
             raise NoEligibleItemError("the constraints leave no item to rank")
-        hidden = self.prefill([*prepared.tokens, self.decoder.model.vocabulary.span_open])
-        ranked = yield from self.decoder.spans.search(self.context, hidden, view, work.max_results)
+        spans = self.decoder.spans
+        tokens = [*prepared.tokens, self.decoder.model.vocabulary.span_open]
+        opened = yield from self.prefill(tokens, spans.opening(view))
+        found = yield from spans.search(self.context, opened, view, work.max_results)
         self.sid_tokens = longest
-        yield RankedList(tuple(ranked), view.generation, self.snapshot, prepared.unknown_history, self.usage())
+        yield RankedList(tuple(found.ranked), view.generation, self.snapshot, prepared.unknown_history, self.usage())
 
 
 class _Stream:
@@ -177,12 +196,13 @@ class _Stream:
         self._text = TextStream(self._decoder.model.tokenizer, work.decoding.stop_sequences)
         self._emitted: set[ItemKey] = set()
         self._spans = 0
+        self._heads = [Head(slice(0, self._decoder.model.vocabulary.text_size + 1))]
 
-    def events(self) -> Generator[EngineEvent | None, None, None]:
+    def events(self) -> Steps[None]:
         request, decoding = self._request, self._work.decoding
         prepared = request.prepare(self._spare + 1)
         yield Started(prepared.pinned.view.generation, prepared.pinned.snapshot, prepared.unknown_history)
-        hidden = request.prefill(prepared.tokens)
+        (logits,) = yield from request.prefill(prepared.tokens, self._heads)
         vocabulary = self._decoder.model.vocabulary
         while True:
             if self._tokens_used() >= self._room(prepared):
@@ -191,7 +211,7 @@ class _Stream:
             if self._spans >= decoding.max_items and self._work.format is OutputFormat.ITEMS_ONLY:
                 yield from self._finish(FinishReason.MAX_ITEMS)
                 return
-            token = self._next_token(hidden)
+            token = self._next_token(logits[0])
             if token in self._decoder.end_tokens:
                 yield from self._finish(FinishReason.END_OF_SEQUENCE)
                 return
@@ -199,13 +219,16 @@ class _Stream:
                 held = self._text.flush()
                 if held:
                     yield TextChunk(held)
-                span = yield from self._span(request.context.extend([token]))
+                span = yield from self._span()
                 if span is None:
                     yield from self._finish(FinishReason.NO_ELIGIBLE_ITEM)
                     return
                 yield span
+                # The codes before the last were fed as beams already.
                 chosen = span.ranked[0]
-                hidden = request.context.extend(vocabulary.span(chosen.item_type, chosen.codes)[1:])
+                (logits,) = yield request.context.extend(
+                    vocabulary.span(chosen.item_type, chosen.codes)[-2:], self._heads
+                )
                 continue
             request.text_tokens += 1
             text = self._text.push(token)
@@ -214,8 +237,7 @@ class _Stream:
             if self._text.stopped_by:
                 yield Finished(FinishReason.STOP_SEQUENCE, request.usage(), self._text.stopped_by)
                 return
-            hidden = request.context.extend([token])
-            yield None
+            (logits,) = yield request.context.extend([token], self._heads)
 
     def _tokens_used(self) -> int:
         return self._request.text_tokens + self._request.sid_tokens
@@ -230,10 +252,10 @@ class _Stream:
         left = self._decoder.limits.max_context_tokens - len(prepared.tokens) - self._spare
         return min(left, self._work.decoding.max_output_tokens + self._request.sid_tokens)
 
-    def _next_token(self, hidden: torch.Tensor) -> int:
+    def _next_token(self, logits: Floats) -> int:
+        """`logits` of the text and the opening marker; changed."""
         vocabulary = self._decoder.model.vocabulary
-        logits = self._decoder.backbone.logits(hidden, slice(0, vocabulary.text_size + 1))[0]
-        logits[list(self._decoder.banned)] = -np.inf
+        logits[self._decoder.banned] = -np.inf
         if self._work.format is OutputFormat.TEXT_ONLY or self._spans >= self._work.decoding.max_items:
             logits[vocabulary.span_open] = -np.inf
         if self._work.format is OutputFormat.ITEMS_ONLY:
@@ -241,24 +263,28 @@ class _Stream:
             logits = _only(logits, allowed)
         return self._sampler.choose(logits)
 
-    def _span(self, opened: torch.Tensor) -> Generator[None, None, Span | None]:
-        """Decode one span; None where nothing is eligible."""
-        view = self._request.restricted(frozenset(self._emitted))
+    def _span(self) -> Steps[Span | None]:
+        """Open a span and decode it; None where nothing is eligible."""
+        request, spans = self._request, self._decoder.spans
+        view = request.restricted(frozenset(self._emitted))
         if view.is_empty:
             return None
         decoding, wanted = self._work.decoding, 1 + self._work.alternatives
+        opened = yield request.context.extend([self._decoder.model.vocabulary.span_open], spans.opening(view))
         if decoding.beam_width == 1 and decoding.temperature > 0:
-            search = self._decoder.spans.search(self._request.context, opened, view, 1, self._sampler.one)
+            search = spans.search(request.context, opened, view, 1, self._sampler.one)
         else:
-            search = self._decoder.spans.search(self._request.context, opened, view, max(decoding.beam_width, wanted))
-        ranked = tuple((yield from search)[:wanted])
+            search = spans.search(request.context, opened, view, max(decoding.beam_width, wanted))
+        found = yield from search
+        request.context.keep(found.branch)
+        ranked = tuple(found.ranked[:wanted])
         chosen: Ranked = ranked[0]
         self._emitted.update(ItemKey(chosen.item_type, item_id) for item_id in chosen.item_ids)
         self._request.sid_tokens += len(chosen.codes) + 2
         self._spans += 1
         return Span(self._spans - 1, ranked, view.generation, self._request.snapshot)
 
-    def _finish(self, reason: FinishReason) -> Iterator[EngineEvent]:
+    def _finish(self, reason: FinishReason) -> Steps[None]:
         held = self._text.flush()
         if held:
             yield TextChunk(held)

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from neo_runtime.engine.api import Ranked
-from neo_runtime.engine.context import Backbone, Context
+from neo_runtime.engine.context import Branch, Context
+from neo_runtime.engine.passes import LAST, Feed, Floats, Head
 from neo_runtime.model.vocabulary import Vocabulary
 from neo_runtime.trie import LiveTrie, Nodes, RestrictedView
 from neo_runtime.trie.levels import Ints
-from neo_runtime.trie.step import Floats, best, child_scores, normalizers, step
+from neo_runtime.trie.step import best, child_scores, normalizers, step
 
 
 class Normalization(Enum):
@@ -63,35 +64,38 @@ class _Rows:
         return _Rows(self.item_type, self.trie, prefixes, nodes, scores, self.tree_rows[parents])
 
 
+class Found(NamedTuple):
+    """Best tuples first, and the branch of the context's tree that holds all but the last code of the first one."""
+
+    ranked: list[Ranked]
+    branch: Branch
+
+
 class SpanDecoder:
     """Span search for one model."""
 
-    def __init__(self, backbone: Backbone, vocabulary: Vocabulary, normalization: Normalization) -> None:
-        self._backbone, self._vocabulary, self._normalization = backbone, vocabulary, normalization
+    def __init__(self, vocabulary: Vocabulary, normalization: Normalization) -> None:
+        self._vocabulary, self._normalization = vocabulary, normalization
+
+    def opening(self, view: RestrictedView) -> list[Head]:
+        """What the search needs to know of the opening marker's row."""
+        return [head._replace(rows=LAST) for head in self._heads(_roots(view))]
 
     def search(
-        self, context: Context, opened: torch.Tensor, view: RestrictedView, width: int, choose: Choose | None = None
-    ) -> Generator[None, None, list[Ranked]]:
-        """Best tuples first, at most `width`, fewer where fewer are live. `choose`: another choice among all children
-        than the best. `opened` [1, d]: hidden state of the opening marker. Yields after every pass through the model;
-        drops its tree at the end, also when it is closed early."""
-        try:
-            groups = [self._root(name, trie) for name, trie in view.tries.items() if not trie.is_empty]
-            groups = _cut(self._step(groups, opened, width, choose), width, choose or best)
-            while any(not group.is_finished for group in groups):
-                yield
-                growing = [group for group in groups if not group.is_finished]
-                hidden = context.grow(*self._feed(growing))
-                finished = [group for group in groups if group.is_finished]
-                grown = self._step(_numbered(growing), hidden, width, choose)
-                groups = _cut([*finished, *grown], width, choose or best)
-            return _ranked(groups)
-        finally:
-            context.drop_tree()
-
-    def _root(self, item_type: str, trie: LiveTrie) -> _Rows:
-        zero = np.zeros(1, np.int64)
-        return _Rows(item_type, trie, np.zeros((1, 0), np.int32), trie.root(), np.zeros(1, np.float32), zero)
+        self, context: Context, opened: list[Floats], view: RestrictedView, width: int, choose: Choose | None = None
+    ) -> Generator[Feed, list[Floats], Found]:
+        """The best tuples, at most `width`, fewer where fewer are live. `choose`: another choice among all children
+        than the best. `opened`: what was found for the heads of `opening`. The context is left with its tree.
+        """
+        groups = _cut(self._step(_roots(view), opened, width, choose), width, choose or best)
+        while any(not group.is_finished for group in groups):
+            growing = [group for group in groups if not group.is_finished]
+            finished = [group for group in groups if group.is_finished]
+            fed = self._feed(growing)
+            growing = _numbered(growing)
+            found = yield context.grow(*fed, self._heads(growing))
+            groups = _cut([*finished, *self._step(growing, found, width, choose)], width, choose or best)
+        return _found(groups)
 
     def _feed(self, groups: list[_Rows]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Tokens of the last codes, and the tree rows they hang below."""
@@ -101,29 +105,37 @@ class SpanDecoder:
         )
         return tokens, np.concatenate([g.tree_rows for g in groups])
 
-    def _step(self, groups: list[_Rows], hidden: torch.Tensor, width: int, choose: Choose | None) -> list[_Rows]:
+    def _heads(self, groups: list[_Rows]) -> list[Head]:
+        """Each group's level, and in vocabulary mode the normaliser of each group's rows."""
+        heads = [Head(self._vocabulary.level_tokens(g.item_type, g.codes.shape[1]), g.tree_rows) for g in groups]
+        if self._normalization is Normalization.VOCABULARY:
+            # Padding rows of the head count too, as they do in `generate` and in the training loss.
+            heads += [Head(slice(None), g.tree_rows, normalizes=True) for g in groups]
+        return heads
+
+    def _step(self, groups: list[_Rows], found: list[Floats], width: int, choose: Choose | None) -> list[_Rows]:
         """The best `width` live children of each group, or all where there is a `choose`; their `tree_rows` are the
-        rows of `hidden` they come from."""
-        logits = [
-            self._backbone.logits(hidden[g.tree_rows], self._vocabulary.level_tokens(g.item_type, g.codes.shape[1]))
-            for g in groups
-        ]
-        norms = self._normalizers(groups, logits, hidden)
+        rows of the pass that they come from."""
+        logits = found[: len(groups)]
+        norms: list[Floats | None] = [None] * len(groups)
+        if self._normalization is Normalization.VOCABULARY:
+            norms = [*found[len(groups) :]]
+        elif len(groups) > 1 and groups[0].codes.shape[1] == 0:  # the first code also chooses the type
+            total = np.logaddexp.reduce([normalizers(rows) for rows in logits], axis=0)
+            norms = [total.astype(np.float32)] * len(groups)
         return [
             _best(group, rows, norm, width) if choose is None else _all(group, rows, norm)
             for group, rows, norm in zip(groups, logits, norms, strict=True)
         ]
 
-    def _normalizers(self, groups: list[_Rows], logits: list[Floats], hidden: torch.Tensor) -> list[Floats | None]:
-        """What is taken off each row's logits, one array [rows] a group; None: the row's own normaliser."""
-        if self._normalization is Normalization.VOCABULARY:
-            # Padding rows of the head count too, as they do in `generate` and in the training loss.
-            everything = normalizers(self._backbone.logits(hidden, slice(None)))
-            return [everything[group.tree_rows] for group in groups]
-        if len(groups) > 1 and groups[0].codes.shape[1] == 0:  # the first code also chooses the type
-            total = np.logaddexp.reduce([normalizers(rows) for rows in logits], axis=0)
-            return [total.astype(np.float32)] * len(groups)
-        return [None] * len(groups)
+
+def _roots(view: RestrictedView) -> list[_Rows]:
+    return [
+        _Rows(
+            name, trie, np.zeros((1, 0), np.int32), trie.root(), np.zeros(1, np.float32), np.zeros(1, np.int64)
+        )
+        for name, trie in view.tries.items() if not trie.is_empty
+    ]  # fmt: skip
 
 
 def _best(group: _Rows, logits: Floats, norms: Floats | None, width: int) -> _Rows:
@@ -165,15 +177,16 @@ def _cut(groups: list[_Rows], width: int, choose: Choose) -> list[_Rows]:
     return kept
 
 
-def _ranked(groups: list[_Rows]) -> list[Ranked]:
+def _found(groups: list[_Rows]) -> Found:
     rows = [
-        Ranked(
-            group.item_type,
-            tuple(group.codes[row].tolist()),
-            group.trie.leaf_items(group.nodes, row),
-            float(group.scores[row]),
-        )
+        Found([
+            Ranked(
+                group.item_type, tuple(group.codes[row].tolist()), group.trie.leaf_items(group.nodes, row),
+                float(group.scores[row]),
+            )
+        ], Branch(group.codes.shape[1] - 1, int(group.tree_rows[row])))
         for group in groups
         for row in range(len(group.scores))
-    ]
-    return sorted(rows, key=lambda ranked: -ranked.logprob)
+    ]  # fmt: skip
+    rows.sort(key=lambda found: -found.ranked[0].logprob)
+    return Found([ranked for found in rows for ranked in found.ranked], rows[0].branch)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -33,7 +34,7 @@ class Worker:
         model = tiny.model(shape=DecoderShape(width=32, layers=1, feed_forward=64, context_tokens=CONTEXT))
         limits = replace(running.LIMITS, max_context_tokens=CONTEXT, max_output_tokens=6_000)
         decoder = Decoder(model, self.catalog.reader, limits)
-        decoder.banned, decoder.end_tokens = decoder.banned | decoder.end_tokens, frozenset()  # no answer ends early
+        decoder.banned = np.array(sorted({*decoder.banned, *decoder.end_tokens}))  # no answer ends early
         self.engine, self.address = LocalEngine(decoder), ""
         self._stop, self._ready = threading.Event(), threading.Event()
         self._settings = {"listen": "127.0.0.1:0", "max_seconds": max_seconds, "drain_seconds": drain_seconds}

@@ -7,7 +7,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
-from neo_runtime.engine.context import Backbone
+from neo_runtime.engine.backbone import Backbone, PackedBackbone, PlainBackbone, backbone_of
 from neo_runtime.errors import ModelError
 
 SIZES = {
@@ -30,6 +30,10 @@ REFUSED: dict[str, PreTrainedConfig] = {
 }
 
 
+def served(lm: transformers.PreTrainedModel) -> Backbone:
+    return backbone_of(lm, contexts=2, columns=16)
+
+
 def made(config: PreTrainedConfig) -> transformers.PreTrainedModel:
     torch.manual_seed(0)
     lm = AutoModelForCausalLM.from_config(config).eval()
@@ -41,11 +45,13 @@ def made(config: PreTrainedConfig) -> transformers.PreTrainedModel:
 
 @pytest.mark.parametrize("name", SUPPORTED)
 def test_full_attention_with_a_plain_head_is_served(name: str) -> None:
-    Backbone(made(SUPPORTED[name]))
-    Backbone(made(SUPPORTED[name]).to(torch.bfloat16))
+    for dtype in (torch.float32, torch.bfloat16):
+        lm = made(SUPPORTED[name]).to(dtype)
+        assert isinstance(served(lm), PackedBackbone)
+        PlainBackbone(lm, contexts=2)
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_the_tree_cannot_describe_is_refused(name: str) -> None:
     with pytest.raises(ModelError, match="not supported"):
-        Backbone(made(REFUSED[name]))
+        served(made(REFUSED[name]))

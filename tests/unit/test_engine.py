@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 
 from neo_runtime.engine.api import (
     Decoding,
-    EngineEvent,
     Finished,
     FinishReason,
     GenerateWork,
@@ -20,7 +20,9 @@ from neo_runtime.engine.api import (
     RankWork,
     Span,
 )
+from neo_runtime.engine.context import Context
 from neo_runtime.engine.local import LocalEngine
+from neo_runtime.engine.passes import Feed, Floats
 from neo_runtime.engine.request import Decoder
 from neo_runtime.errors import InvalidRequestError, PromptTooLongError
 from neo_runtime.prompt.message import Conversation, Turn
@@ -86,13 +88,21 @@ def test_a_conversation_that_the_template_refuses_is_the_clients_to_change(tmp_p
     catalog.close()
 
 
+class NoModel:
+    def run(self, feeds: Sequence[Feed]) -> list[list[Floats]]:
+        return [[] for _ in feeds]
+
+
 class FailingDecoder:
     """Its requests never end, and cannot be closed."""
 
-    def decode(self, work: GenerateWork | RankWork, queued_at: float) -> Generator[EngineEvent | None, None, None]:
+    backbone = NoModel()
+
+    def decode(self, work: GenerateWork | RankWork, queued_at: float) -> Generator[Feed, list[Floats], None]:
+        token = np.zeros(1, np.int64)
         try:
             while True:
-                yield None
+                yield Feed(cast("Context", None), token, token, 0, None, ())
         finally:
             raise RuntimeError("the device is gone")
 

@@ -1,0 +1,140 @@
+"""One pass for many requests, inside an unmodified Hugging Face decoder: an attention function that knows the plan.
+
+The rows of all requests go through the model side by side as one sequence; only here do they part. Each row's key and
+value are written to its request's columns in the pool, and it attends to those of its own request that it may see.
+Registered with transformers as the implementation "neo"; without a plan it is the ordinary "sdpa".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from neo_runtime.engine.passes import Feed
+from neo_runtime.engine.pool import KeyValuePool
+
+NAME = "neo"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows [begin, end) of the pass, of requests in pool rows [first, last) with as many each, that see the first
+    `columns` columns under an additive `mask` [requests, 1, rows × queries a key head, columns]; None: causal.
+    """
+
+    begin: int
+    end: int
+    first: int
+    last: int
+    columns: int
+    mask: torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`order`: the feeds as they lie in the pass; `rows` and `columns` int64 [n]: where each row's key and value go."""
+
+    pool: KeyValuePool
+    order: Sequence[Feed]
+    rows: torch.Tensor
+    columns: torch.Tensor
+    groups: Sequence[Group]
+
+    @classmethod
+    def of(cls, pool: KeyValuePool, feeds: Sequence[Feed], repeats: int, dtype: torch.dtype, device: Any) -> Plan:
+        """`repeats`: query heads for each key head."""
+        order = sorted(feeds, key=lambda feed: (len(feed) > 1, feed.visible is None, feed.context.row))
+        groups, begin = [], 0
+        for members in _neighbours(order):
+            rows = sum(map(len, members))
+            first, last = members[0].context.row, members[-1].context.row + 1
+            columns = max(feed.start + len(feed) for feed in members)
+            mask = None if _is_causal(members) else _mask(members, columns, repeats)
+            additive = None if mask is None else torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -torch.inf)
+            groups.append(
+                Group(begin, begin + rows, first, last, columns, None if additive is None else additive.to(device))
+            )
+            begin += rows
+        kv_rows = np.repeat([feed.context.row for feed in order], [len(feed) for feed in order])
+        kv_columns = np.concatenate([np.arange(feed.start, feed.start + len(feed)) for feed in order])
+        return cls(pool, order, torch.from_numpy(kv_rows).to(device), torch.from_numpy(kv_columns).to(device), groups)
+
+
+def _neighbours(order: Sequence[Feed]) -> list[list[Feed]]:
+    """Runs of single rows whose requests lie side by side in the pool; every other feed by itself."""
+    runs: list[list[Feed]] = []
+    for is_single, feeds in groupby(order, key=lambda feed: len(feed) == 1):
+        for feed in feeds:
+            if is_single and runs and runs[-1][-1].context.row + 1 == feed.context.row:
+                runs[-1].append(feed)
+            else:
+                runs.append([feed])
+    return runs
+
+
+def _is_causal(members: Sequence[Feed]) -> bool:
+    return len(members) == 1 and members[0].visible is None and members[0].start == 0
+
+
+def _mask(members: Sequence[Feed], columns: int, repeats: int) -> torch.Tensor:
+    """True where a row sees a column; a key head's queries lie one below the other."""
+    rows = len(members[0])
+    mask = np.zeros((len(members), 1, 1, rows, columns), bool)
+    for number, feed in enumerate(members):
+        if feed.visible is None:
+            mask[number, 0, 0] = np.arange(columns) <= np.arange(feed.start, feed.start + rows)[:, None]
+        else:
+            mask[number, 0, 0, :, : feed.visible.shape[1]] = feed.visible
+    tensor = torch.from_numpy(mask)
+    if rows > 1:
+        tensor = tensor.expand(-1, -1, repeats, -1, -1)
+    return tensor.reshape(len(members), 1, -1, columns)
+
+
+def attend(
+    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+    attention_mask: torch.Tensor | None, scaling: float | None = None, dropout: float = 0.0, neo: Plan | None = None,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:  # fmt: skip
+    """transformers' attention interface: `query` [1, heads, n, width], `key` and `value` [1, key heads, n, width]."""
+    if neo is None:
+        found = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **others
+        )
+        return found[0], None
+    keys, values = neo.pool.layer(int(module.layer_idx), key)  # type: ignore[arg-type]
+    keys[neo.rows, :, neo.columns] = key[0].transpose(0, 1)
+    values[neo.rows, :, neo.columns] = value[0].transpose(0, 1)
+    heads, n, width = query.shape[1:]
+    key_heads = key.shape[1]
+    out = query.new_empty(n, heads, width)
+    for group in neo.groups:
+        seen = (slice(group.first, group.last), slice(None), slice(0, group.columns))
+        rows, requests = group.end - group.begin, group.last - group.first
+        if group.mask is None:
+            part = query[:, :, group.begin : group.end]
+            found = scaled_dot_product_attention(
+                part, keys[seen], values[seen], is_causal=rows > 1, scale=scaling, enable_gqa=heads > key_heads
+            )
+            out[group.begin : group.end] = found[0].transpose(0, 1)
+            continue
+        each = rows // requests
+        part = query[0, :, group.begin : group.end].view(key_heads, -1, requests, each, width)
+        part = part.permute(2, 0, 1, 3, 4).reshape(requests, key_heads, -1, width)
+        found = scaled_dot_product_attention(part, keys[seen], values[seen], attn_mask=group.mask, scale=scaling)
+        found = found.view(requests, heads, each, width).transpose(1, 2)
+        out[group.begin : group.end] = found.reshape(rows, heads, width)
+    return out[None], None
+
+
+AttentionInterface.register(NAME, attend)
+AttentionMaskInterface.register(NAME, sdpa_mask)

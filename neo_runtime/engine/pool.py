@@ -1,0 +1,63 @@
+"""Keys and values of all running requests: one row of columns each, in one tensor a layer."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+import torch
+
+
+class KeyValuePool:
+    """`rows` requests of up to `columns` tokens. A layer's tensors [rows, heads, columns, width] are made when it first
+    runs: that is when their shape is known. Memory is taken by the system as columns are first written to.
+    """
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self.rows, self.columns = rows, columns
+        self._free = list(range(rows))
+        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    @property
+    def free_rows(self) -> int:
+        return len(self._free)
+
+    def take(self) -> int:
+        """The lowest free row: rows that lie side by side attend in one call."""
+        return heapq.heappop(self._free)
+
+    def give_back(self, row: int) -> None:
+        heapq.heappush(self._free, row)
+
+    def layer(self, number: int, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of a layer, for keys like `key` [1, heads, n, width]."""
+        found = self._layers.get(number)
+        if found is None:
+            shape = (self.rows, key.shape[1], self.columns, key.shape[3])
+            # Zeros: what was never written is masked by adding minus infinity, which does not help against NaN.
+            found = self._layers[number] = (key.new_zeros(shape), key.new_zeros(shape))
+        return found
+
+    @torch.inference_mode()
+    def move(self, row: int, sources: Sequence[int], start: int) -> None:
+        """Copy columns to the ones from `start` on."""
+        for layer in self._layers.values():
+            for tensor in layer:
+                tensor[row, :, start : start + len(sources)] = tensor[row][:, sources]
+
+    @torch.inference_mode()
+    def read(self, row: int, start: int, end: int) -> torch.Tensor:
+        """A copy of columns [start, end): [layers, 2, heads, end - start, width]."""
+        layers = [self._layers[number] for number in sorted(self._layers)]
+        return torch.stack([tensor[row, :, start:end] for layer in layers for tensor in layer])
+
+    @torch.inference_mode()
+    def write(self, row: int, start: int, columns: torch.Tensor) -> None:
+        """What `read` gave, from column `start` on."""
+        tensors = [tensor for number in sorted(self._layers) for tensor in self._layers[number]]
+        for tensor, part in zip(tensors, columns, strict=True):
+            tensor[row, :, start : start + part.shape[1]] = part
+
+    def nbytes(self) -> int:
+        """Of address space, all rows."""
+        return sum(tensor.nbytes for layer in self._layers.values() for tensor in layer)
