@@ -51,7 +51,10 @@ class Settings(BaseSettings):
         {},
         description="Filters by name, for requests to name, each as must, should and must_not in a filter's JSON form",
     )
-    max_running: int = Field(32, ge=1, description="Requests that take turns")
+    max_running: int = Field(32, ge=1, description="Requests that share the model's passes")
+    prefix_cache_mb: int = Field(
+        512, ge=0, description="Memory for what prompts began with, so that it is not computed again; 0: none"
+    )
     max_queued: int = Field(256, ge=1, description="Requests that wait; further ones are refused")
     max_seconds: float = Field(120.0, gt=0, description="Longest time of one call")
     drain_seconds: float = Field(20.0, ge=0, description="Time that running streams get after SIGTERM")

@@ -43,8 +43,11 @@ def run(settings: Settings, ready: Callable[[str], None] = lambda address: None)
         max_output_tokens=min(settings.max_output_tokens, model.context_tokens),
         max_items=settings.max_items,
     )
-    decoder = Decoder(model, served, limits, Normalization(settings.normalization))
-    engine = LocalEngine(decoder, max_running=settings.max_running, max_queued=settings.max_queued)
+    decoder = Decoder(
+        model, served, limits, Normalization(settings.normalization), max_running=settings.max_running,
+        cache_bytes=settings.prefix_cache_mb * 1_000_000,
+    )  # fmt: skip
+    engine = LocalEngine(decoder, max_queued=settings.max_queued)
     if settings.metrics_port:
         REGISTRY.register(UsageCollector(lambda: _usage(served)))
         start_http_server(settings.metrics_port)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -39,7 +40,7 @@ class Group:
     mask: torch.Tensor | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """`order`: the feeds as they lie in the pass; `rows` and `columns` int64 [n]: where each row's key and value go."""
 
@@ -48,6 +49,19 @@ class Plan:
     rows: torch.Tensor
     columns: torch.Tensor
     groups: Sequence[Group]
+
+    @cached_property
+    def _places(self) -> dict[int, torch.Tensor]:
+        return {}
+
+    def places(self, heads: int) -> torch.Tensor:
+        """Where the keys of all heads go, head by head, in a layer seen as one list: int64 [heads × n]."""
+        if heads not in self._places:
+            first = (
+                self.rows[None] * heads + torch.arange(heads, device=self.rows.device)[:, None]
+            ) * self.pool.columns
+            self._places[heads] = (first + self.columns[None]).flatten()
+        return self._places[heads]
 
     @classmethod
     def of(cls, pool: KeyValuePool, feeds: Sequence[Feed], repeats: int, dtype: torch.dtype, device: Any) -> Plan:
@@ -112,10 +126,11 @@ def attend(
         )
         return found[0], None
     keys, values = neo.pool.layer(int(module.layer_idx), key)  # type: ignore[arg-type]
-    keys[neo.rows, :, neo.columns] = key[0].transpose(0, 1)
-    values[neo.rows, :, neo.columns] = value[0].transpose(0, 1)
     heads, n, width = query.shape[1:]
     key_heads = key.shape[1]
+    places = neo.places(key_heads)
+    keys.view(-1, width).index_copy_(0, places, key.reshape(-1, width))
+    values.view(-1, width).index_copy_(0, places, value.reshape(-1, width))
     out = query.new_empty(n, heads, width)
     for group in neo.groups:
         seen = (slice(group.first, group.last), slice(None), slice(0, group.columns))

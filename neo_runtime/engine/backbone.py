@@ -21,7 +21,6 @@ from neo_runtime.engine.passes import Feed, Floats, Head
 from neo_runtime.engine.pool import KeyValuePool
 from neo_runtime.engine.prefix_cache import PrefixCache
 from neo_runtime.errors import ModelError
-from neo_runtime.trie.step import normalizers
 
 _log = structlog.get_logger(__name__)
 # How far the probe may be from the model's own logits, relative to the largest: rounding, not another function.
@@ -33,7 +32,7 @@ def backbone_of(lm: PreTrainedModel, *, contexts: int, columns: int, cache_bytes
     try:
         return PackedBackbone(lm, contexts=contexts, columns=columns, cache_bytes=cache_bytes)
     except ModelError as error:
-        backbone = PlainBackbone(lm, contexts=contexts)
+        backbone = PlainBackbone(lm)
         _log.warning(
             "requests do not share passes: the model takes no attention function of ours",
             kind=lm.config.model_type, reason=str(error),
@@ -51,13 +50,9 @@ class Backbone(ABC):
         _refuse_windows(lm)
         self._refuse_unlike()
 
-    @property
-    @abstractmethod
-    def free_contexts(self) -> int: ...
-
     @abstractmethod
     def context(self) -> Context:
-        """A new one; there must be a free one."""
+        """A new one. The packed backbone has as many as it was made for."""
 
     @abstractmethod
     def _states(self, feeds: Sequence[Feed]) -> list[torch.Tensor]:
@@ -89,8 +84,8 @@ class Backbone(ABC):
         bias = getattr(self._head, "bias", None)
         tokens = slice(start, stop)
         out = torch.nn.functional.linear(hidden, self._head.weight[tokens], None if bias is None else bias[tokens])
-        logits: Floats = out.float().cpu().numpy()
-        return normalizers(logits) if normalizes else logits
+        found: Floats = (out.float().logsumexp(-1) if normalizes else out.float()).cpu().numpy()
+        return found
 
     def _refuse_unlike(self) -> None:
         """Run the model as a whole and by our halves, on four tokens: scaled logits (Granite, Cohere), capped ones
@@ -180,10 +175,6 @@ class PackedBackbone(Backbone):
             lm.set_attn_implementation(before)
             raise ModelError(str(error)) from error
 
-    @property
-    def free_contexts(self) -> int:
-        return self._pool.free_rows
-
     def context(self) -> Context:
         return Context(_PoolColumns(self._pool, self.cache))
 
@@ -227,15 +218,10 @@ class _CacheColumns:
 class PlainBackbone(Backbone):
     """One feed after the other, each with a cache of its own: slower, for models whose attention is their own."""
 
-    def __init__(self, lm: PreTrainedModel, *, contexts: int) -> None:
-        self._contexts, self._open = contexts, 0
+    def __init__(self, lm: PreTrainedModel) -> None:
         # transformers 5.24 renamed it; the old name goes with 5.40.
         self._cache_name = "cache" if "cache" in signature(lm.base_model.forward).parameters else "past_key_values"
         super().__init__(lm)
-
-    @property
-    def free_contexts(self) -> int:
-        return self._contexts
 
     def context(self) -> Context:
         return Context(_CacheColumns(self.lm))

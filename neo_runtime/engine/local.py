@@ -42,10 +42,10 @@ class _Job:
 
 
 class LocalEngine:
-    """`max_running` requests take turns, `max_queued` wait, the rest is refused."""
+    """As many requests as the decoder takes run, `max_queued` wait, the rest is refused."""
 
-    def __init__(self, decoder: Decoder, *, max_running: int = 32, max_queued: int = 256) -> None:
-        self._decoder, self._max_running, self._max_queued = decoder, max_running, max_queued
+    def __init__(self, decoder: Decoder, *, max_queued: int = 256) -> None:
+        self._decoder, self._max_queued = decoder, max_queued
         self._changed = threading.Condition()
         self._queue: deque[_Job] = deque()
         self._active: dict[int, _Job] = {}
@@ -128,7 +128,7 @@ class LocalEngine:
         with self._changed:
             while not (self._stopping or self._active or self._queue):
                 self._changed.wait()
-            while self._queue and len(self._active) < self._max_running:
+            while self._queue and len(self._active) < self._decoder.max_running:
                 job = self._queue.popleft()
                 self._active[job.number] = job
             return not self._stopping

@@ -18,10 +18,6 @@ class KeyValuePool:
         self._free = list(range(rows))
         self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    @property
-    def free_rows(self) -> int:
-        return len(self._free)
-
     def take(self) -> int:
         """The lowest free row: rows that lie side by side attend in one call."""
         return heapq.heappop(self._free)
@@ -57,7 +53,3 @@ class KeyValuePool:
         tensors = [tensor for number in sorted(self._layers) for tensor in self._layers[number]]
         for tensor, part in zip(tensors, columns, strict=True):
             tensor[row, :, start : start + part.shape[1]] = part
-
-    def nbytes(self) -> int:
-        """Of address space, all rows."""
-        return sum(tensor.nbytes for layer in self._layers.values() for tensor in layer)

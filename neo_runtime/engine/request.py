@@ -67,15 +67,15 @@ class Decoder:
         limits: EngineLimits,
         normalization: Normalization = Normalization.LEVEL,
         *,
-        contexts: int = 32,
+        max_running: int = 32,
         cache_bytes: int = 0,
     ) -> None:
-        """`contexts`: requests at once. `cache_bytes`: see PrefixCache."""
-        self.model, self.reader, self.limits = model, reader, limits
+        """`max_running`: requests at once. `cache_bytes`: see PrefixCache."""
+        self.model, self.reader, self.limits, self.max_running = model, reader, limits, max_running
         warm_up()
         levels = max(space.levels for space in model.vocabulary.spaces.values())
         columns = limits.max_context_tokens + limits.max_beam_width * (levels - 1)
-        self.backbone = backbone_of(model.lm, contexts=contexts, columns=columns, cache_bytes=cache_bytes)
+        self.backbone = backbone_of(model.lm, contexts=max_running, columns=columns, cache_bytes=cache_bytes)
         self.spans = SpanDecoder(model.vocabulary, normalization)
         self.renderer = PromptRenderer(model.tokenizer, model.vocabulary)
         self.end_tokens = _end_tokens(model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,18 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from neo_runtime.engine.api import Constraints, RankedList, RankWork
+from neo_runtime.engine import local, request
+from neo_runtime.engine.api import (
+    Constraints,
+    Decoding,
+    EngineEvent,
+    GenerateWork,
+    RankedList,
+    RankWork,
+    Span,
+    TextChunk,
+)
+from neo_runtime.engine.backbone import PlainBackbone
 from neo_runtime.engine.span import Normalization
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.model.fresh import fresh_tokenizer
@@ -60,8 +73,13 @@ def padded() -> NeoModel:
 
 
 @pytest.mark.parametrize("make", [tiny.model, llama, padded], ids=["qwen3", "llama", "padded"])
-def test_ranked_tuples_and_scores_equal_generate(tmp_path: Path, make: object) -> None:
-    model: NeoModel = make()  # type: ignore[operator]
+@pytest.mark.parametrize("is_packed", [True, False], ids=["packed", "plain"])
+def test_ranked_tuples_and_scores_equal_generate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[], NeoModel], is_packed: bool
+) -> None:
+    model = make()
+    if not is_packed:
+        monkeypatch.setattr(request, "backbone_of", lambda lm, **_: PlainBackbone(lm))
     catalog = tiny.catalog(tmp_path / "c", 60)
     with catalog.store.read() as txn:
         tuples = [catalog.codebooks["film"].space.unpack_one(sid) for sid, _ in txn.sids("film")]
@@ -76,10 +94,67 @@ def test_ranked_tuples_and_scores_equal_generate(tmp_path: Path, make: object) -
             theirs = hugging_face(model, [*ids, model.vocabulary.span_open], "film", tuples)
             assert [row.codes for row in ours.ranked] == [codes for codes, _ in theirs]
             for row, (_, score) in zip(ours.ranked, theirs, strict=True):
-                assert row.logprob == pytest.approx(score, abs=1e-4)
+                assert row.logprob == pytest.approx(score, abs=1e-5)
             others = replace(work, constraints=Constraints(("film", "book", "artist")), max_results=180)
             (everything,) = running.answer(engine, others)
             assert isinstance(everything, RankedList)
             live = sum(len(view) for view in catalog.reader.view().types.values())
             assert len({row.codes for row in everything.ranked}) == live > 100, "every item of every type, once"
+    catalog.close()
+
+
+def mix(rng: random.Random) -> list[GenerateWork | RankWork]:
+    """Prompts that begin alike or not, from a few words to many; lists of several widths, and streams beside them."""
+    words = ["a film", "something else", "war and peace", "for someone who liked this"]
+    works: list[GenerateWork | RankWork] = []
+    for _ in range(8):
+        text = "Recommend " + " and ".join(rng.choices(words, k=rng.randint(1, 8)))
+        prompt = Conversation((Turn("user", (text, ItemKey("book", f"b{rng.randint(0, 3)}"))),))
+        if rng.random() < 0.3:
+            decoding = Decoding(
+                max_output_tokens=rng.randint(1, 20), max_items=2, seed=1, temperature=rng.choice([0.0, 1.0])
+            )
+            works.append(GenerateWork(prompt, decoding=decoding))
+        else:
+            works.append(RankWork(prompt, constraints=Constraints(("film",)), max_results=BEAMS))
+    return works
+
+
+def content(events: list[EngineEvent]) -> list[object]:
+    """Text and items of a stream."""
+    return [
+        event.text if isinstance(event, TextChunk) else event.ranked[0].codes
+        for event in events
+        if isinstance(event, TextChunk | Span)
+    ]
+
+
+@pytest.mark.parametrize("make", [tiny.model, llama], ids=["qwen3", "llama"])
+@pytest.mark.parametrize("cache_bytes", [0, 30_000, 10**8], ids=["no cache", "a cache too small", "cache"])
+def test_beams_are_the_same_whatever_shares_the_pass_however_prompts_are_fed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[], NeoModel], cache_bytes: int
+) -> None:
+    monkeypatch.setattr(local, "_STEP_TOKENS", 24)
+    monkeypatch.setattr(local, "_STREAM_STEP_TOKENS", 12)
+    monkeypatch.setattr(local, "_LEAST_PROMPT_TOKENS", 5)
+    model, catalog, rng = make(), tiny.catalog(tmp_path / "c", 60), random.Random(3)
+    with catalog.store.read() as txn:
+        tuples = [catalog.codebooks["film"].space.unpack_one(sid) for sid, _ in txn.sids("film")]
+    with running.engine(
+        model, catalog.reader, normalization=Normalization.VOCABULARY, cache_bytes=cache_bytes
+    ) as engine:
+        for _ in range(3):
+            works = mix(rng)
+            for work, events in zip(works, running.answers(engine, works), strict=True):
+                if isinstance(work, GenerateWork):
+                    assert content(events) == content(running.answer(engine, work))
+                    continue
+                (ours,) = events
+                assert isinstance(ours, RankedList)
+                assert isinstance(work.prompt, Conversation)
+                sids = catalog.reader.pin([ItemKey("book", f"b{n}") for n in range(4)]).sids
+                ids = engine._decoder.renderer.render(work.prompt, sids)
+                theirs = hugging_face(model, [*ids, model.vocabulary.span_open], "film", tuples)
+                assert [row.codes for row in ours.ranked] == [codes for codes, _ in theirs]
+                assert [row.logprob for row in ours.ranked] == pytest.approx([score for _, score in theirs], abs=1e-5)
     catalog.close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,9 +25,10 @@ LIMITS = EngineLimits(max_context_tokens=256, max_beam_width=512, max_output_tok
 
 @contextmanager
 def engine(
-    model: NeoModel, reader: CatalogReader, *, normalization: Normalization = Normalization.LEVEL, **limits: int
-) -> Iterator[LocalEngine]:
-    running = LocalEngine(Decoder(model, reader, LIMITS, normalization), **limits)
+    model: NeoModel, reader: CatalogReader, *, normalization: Normalization = Normalization.LEVEL,
+    max_queued: int = 256, cache_bytes: int = 0,
+) -> Iterator[LocalEngine]:  # fmt: skip
+    running = LocalEngine(Decoder(model, reader, LIMITS, normalization, cache_bytes=cache_bytes), max_queued=max_queued)
     try:
         yield running
     finally:
@@ -46,3 +48,9 @@ def follower(catalog: Path) -> AliasFollower:
 def answer(running: LocalEngine, work: GenerateWork | RankWork) -> list[EngineEvent]:
     """Every event of one request; raises the error that ended it."""
     return ask.answer(running, work, timeout_s=60)
+
+
+def answers(running: LocalEngine, works: Sequence[GenerateWork | RankWork]) -> list[list[EngineEvent]]:
+    """Of requests that run side by side: every event of each."""
+    with ThreadPoolExecutor(len(works)) as threads:
+        return list(threads.map(lambda work: answer(running, work), works))

@@ -48,7 +48,7 @@ def test_full_attention_with_a_plain_head_is_served(name: str) -> None:
     for dtype in (torch.float32, torch.bfloat16):
         lm = made(SUPPORTED[name]).to(dtype)
         assert isinstance(served(lm), PackedBackbone)
-        PlainBackbone(lm, contexts=2)
+        PlainBackbone(lm)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -96,7 +96,7 @@ class NoModel:
 class FailingDecoder:
     """Its requests never end, and cannot be closed."""
 
-    backbone = NoModel()
+    backbone, max_running = NoModel(), 1
 
     def decode(self, work: GenerateWork | RankWork, queued_at: float) -> Generator[Feed, list[Floats], None]:
         token = np.zeros(1, np.int64)
