@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from transformers import LogitsProcessor
 
 from neo_runtime.errors import ModelError, NoEligibleItemError
-from neo_runtime.model.grammar import SpanGrammar
+from neo_runtime.model.grammar import Allowed, SpanGrammar
 from neo_runtime.model.vocabulary import Vocabulary
 from neo_runtime.trie import RestrictedView
 from neo_runtime.types import ItemKey
@@ -22,6 +22,8 @@ class GroundedLogitsProcessor(LogitsProcessor):  # type: ignore[misc] # untyped
     It stays on the view that it was made with: make one for each `generate` call, from the newest view. A step costs
     one tensor like the scores and a few array operations for all rows, and takes the last tokens from the device once.
     """
+
+    supports_continuous_batching = False  # its rows are not whole sequences
 
     def __init__(self, view: RestrictedView, vocabulary: Vocabulary) -> None:
         self._grammar = SpanGrammar(view, vocabulary)
@@ -47,18 +49,20 @@ class GroundedLogitsProcessor(LogitsProcessor):  # type: ignore[misc] # untyped
         allowed = self._grammar.allowed(input_ids[:, -self._grammar.lookback :].cpu().numpy())
         # Only of prompts: beam search itself fills up with beams at -inf where fewer prefixes are live than it wants.
         if input_ids.shape[1] != self._next_length and len(allowed.stuck):
-            raise NoEligibleItemError(f"no eligible item begins with the codes that prompt {allowed.stuck[0]} ends in")
+            raise NoEligibleItemError(f"no eligible item begins with the codes that row {allowed.stuck[0]} ends in")
         self._next_length = input_ids.shape[1] + 1
-        masked = self._text_alone(scores, allowed.is_text)
-        rows, tokens = (torch.from_numpy(index).to(scores.device) for index in (allowed.rows, allowed.tokens))
-        masked[rows, tokens] = scores[rows, tokens]
-        return masked
+        return mask(scores, allowed, vocabulary)
 
-    def _text_alone(self, scores: torch.Tensor, is_text: NDArray[np.bool_]) -> torch.Tensor:
-        """A copy with -inf for every row inside a span, and for all that is not text in the others."""
-        if not is_text.any():  # as in most steps of a beam search: there is nothing to copy
-            return torch.full_like(scores, -math.inf)
+
+def mask(scores: torch.Tensor, allowed: Allowed, vocabulary: Vocabulary) -> torch.Tensor:
+    """A copy of scores [rows, vocabulary] with -inf for what is not allowed; everywhere in rows that are stuck."""
+    rows, tokens = (torch.from_numpy(index).to(scores.device) for index in (allowed.rows, allowed.tokens))
+    if allowed.is_text.any():
         masked = scores.clone()
-        masked.index_fill_(0, torch.from_numpy(np.flatnonzero(~is_text)).to(scores.device), -math.inf)
-        masked[:, self._grammar.vocabulary.span_close :] = -math.inf
-        return masked
+        spans = torch.from_numpy(np.flatnonzero(~allowed.is_text)).to(scores.device)
+        masked.index_fill_(0, spans, -math.inf)
+        masked[:, vocabulary.span_close :] = -math.inf
+    else:  # as in most steps of a beam search: there is nothing to copy
+        masked = torch.full_like(scores, -math.inf)
+    masked[rows, tokens] = scores[rows, tokens]
+    return masked

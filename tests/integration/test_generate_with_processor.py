@@ -177,7 +177,7 @@ def test_a_prompt_may_end_inside_a_span_of_a_live_item_only(catalog: Catalog) ->
     assert any(key == item and codes[:-1] == some[:-1] for codes, key in tuples.items())
     assert row[-1] == model.vocabulary.span_close
     books_only = GroundedLogitsProcessor(view.restrict(Restriction(("book",))), model.vocabulary)
-    with pytest.raises(NoEligibleItemError, match="prompt 0"):
+    with pytest.raises(NoEligibleItemError, match="row 0"):
         model.lm.generate(begun, logits_processor=[books_only], max_new_tokens=2)
 
 

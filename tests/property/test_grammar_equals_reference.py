@@ -120,7 +120,7 @@ def test_the_mask_keeps_scores_and_forbids_the_rest(drawn: dict, lines: list[lis
     ids, scores = torch.from_numpy(padded(lines)), torch.randn(len(lines), VOCABULARY.size + spare)
     expected = [reference(tuples, line) for line in lines]
     if ids.shape[1] and set() in expected:
-        with pytest.raises(NoEligibleItemError, match=f"prompt {expected.index(set())} "):
+        with pytest.raises(NoEligibleItemError, match=f"row {expected.index(set())} "):
             processor(ids, scores)
         return
     before = scores.clone()
