@@ -73,6 +73,16 @@ class Levels:
         nearest = np.minimum(places, len(self) - 1)
         return np.where(self.keys[nearest] == keys, places, -1)
 
+    def find_prefixes(self, depth: int, keys: Keys) -> Ints:
+        """Node of every prefix of `depth` codes, at least one, with zeros behind it; -1 where it is not there: [n]."""
+        if not len(self):
+            return np.full(len(keys), -1, np.int32)
+        leaves = np.minimum(self.keys.searchsorted(keys), len(self) - 1)  # the first one below, if any is
+        shift = np.uint64(self.space.shifts[depth - 1])
+        is_there = self.keys[leaves] >> shift == keys >> shift
+        nodes = leaves if depth == self.space.levels else self.leaf_bounds(depth).searchsorted(leaves, "right") - 1
+        return np.where(is_there, nodes, -1).astype(np.int32)
+
     def nbytes(self) -> int:
         """Bytes of the arrays that a step reads."""
         return sum(array.nbytes for array in self.codes) + sum(array.nbytes for array in self.first_child)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from neo_runtime.sid.space import SidSpace
+from neo_runtime.sid.space import Keys, SidSpace
 from neo_runtime.trie.dead import Dead
 from neo_runtime.trie.delta import Delta
 from neo_runtime.trie.levels import Ints
@@ -116,6 +116,15 @@ class Side:
             parent, child = parent[live], child[live]
         return parent, arrays.codes[child].astype(np.int32), child
 
+    def find(self, depth: int, keys: Keys) -> Ints:
+        """See LiveTrie."""
+        nodes = self.segment.levels.find_prefixes(depth, keys)
+        there = np.flatnonzero(nodes >= 0)
+        live = self._live(self.depths[depth - 1], nodes[there])
+        if live is not None:
+            nodes[there[~live]] = -1
+        return nodes
+
     def _live(self, arrays: SideArrays, child: Ints) -> NDArray[np.bool_] | None:
         if self.bits is None:
             return ~np.isin(child, arrays.dead) if len(arrays.dead) else None
@@ -163,6 +172,13 @@ class LiveTrie:
     def root(self) -> Nodes:
         return Nodes(np.zeros(1, np.int32), np.zeros(1, np.int32))
 
+    def find(self, depth: int, keys: Keys) -> Nodes:
+        """Prefixes of `depth` codes, at least one, by packed keys uint64 [n] with zeros behind the prefix.
+
+        -1 in both segments where no item that may be emitted begins so.
+        """
+        return Nodes(self.base.find(depth, keys), self.delta.find(depth, keys))
+
     def children(self, depth: int, nodes: Nodes) -> Children:
         """Live children of prefixes of `depth` codes (0: the root)."""
         base = self.base.expand(depth, nodes.base)
@@ -171,9 +187,11 @@ class LiveTrie:
         return _union(base, self.delta.expand(depth, nodes.delta), self.space.level_sizes[depth])
 
     def leaf_items(self, nodes: Nodes, row: int) -> tuple[str, ...]:
-        """Ids of the items of a full tuple that may be emitted, best first."""
+        """Ids of the items of a full tuple that may be emitted, best first; none where it is in neither segment."""
         delta, base = int(nodes.delta[row]), int(nodes.base[row])
-        return self.delta.ids(delta) if delta >= 0 else self.base.ids(base)
+        if delta >= 0:
+            return self.delta.ids(delta)
+        return self.base.ids(base) if base >= 0 else ()
 
 
 class Wanted(NamedTuple):
