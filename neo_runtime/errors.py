@@ -22,7 +22,7 @@ NeoError
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -36,6 +36,16 @@ class NeoError(Exception):
         if reason is not None:
             self.reason = reason
         self.metadata: dict[str, str] = dict(metadata or {})
+
+    def __reduce__(self) -> tuple[Callable[..., NeoError], tuple[object, ...]]:
+        """Pickled as it is, whatever its kind is made from: errors cross from the engine's process to the front's."""
+        return _as_it_was, (type(self), self.args, self.__dict__)
+
+
+def _as_it_was(kind: type[NeoError], args: tuple[object, ...], state: Mapping[str, object]) -> NeoError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 @dataclass(frozen=True, slots=True)

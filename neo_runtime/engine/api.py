@@ -1,7 +1,7 @@
 """What a front end asks of a decode engine, and what comes back: typed messages, no gRPC, no torch.
 
-The engine runs on its own thread (later: its own process). A sink is called on that thread, in order, and never after
-its last event, which is `Finished`, `RankedList` or a `NeoError`.
+A sink is called on a thread of the engine's, in order, and never after its last event, which is `Finished`,
+`RankedList` or a `NeoError`.
 """
 
 from __future__ import annotations
@@ -74,6 +74,9 @@ class RankWork:
     history: tuple[ItemKey, ...] = ()
     constraints: Constraints = field(default_factory=Constraints)
     max_results: int = 10
+
+
+Work = GenerateWork | RankWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +183,13 @@ class Engine(Protocol):
     @property
     def queued(self) -> int: ...
 
-    def submit(self, work: GenerateWork | RankWork, sink: Sink) -> int:
+    def watch(self, told: Callable[[bool], None]) -> None:
+        """Say at once and at every change, on any thread, whether requests can be answered."""
+        ...
+
+    def submit(self, work: Work, sink: Sink) -> int:
         """Queue the request and return its number. OverloadedError where the queue is full, UnavailableError
-        where the engine is stopping. Everything else reaches the sink."""
+        where the engine is stopping or starting. Everything else reaches the sink."""
         ...
 
     def cancel(self, request: int) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -44,8 +45,11 @@ class _Job:
 class LocalEngine:
     """As many requests as the decoder takes run, `max_queued` wait, the rest is refused."""
 
-    def __init__(self, decoder: Decoder, *, max_queued: int = 256) -> None:
-        self._decoder, self._max_queued = decoder, max_queued
+    def __init__(
+        self, decoder: Decoder, *, max_queued: int = 256, after_pass: Callable[[], None] = lambda: None
+    ) -> None:
+        """`after_pass` is called on the engine's thread when all sinks have been called for what a pass brought."""
+        self._decoder, self._max_queued, self._after_pass = decoder, max_queued, after_pass
         self._changed = threading.Condition()
         self._queue: deque[_Job] = deque()
         self._active: dict[int, _Job] = {}
@@ -66,6 +70,9 @@ class LocalEngine:
     @property
     def queued(self) -> int:
         return len(self._queue)
+
+    def watch(self, told: Callable[[bool], None]) -> None:
+        told(True)
 
     def submit(self, work: GenerateWork | RankWork, sink: Sink) -> int:
         with self._changed:
@@ -101,9 +108,11 @@ class LocalEngine:
                 elif job.feed is None:
                     self._advance(job, None)
             self._pass()
+            self._after_pass()
         for job in [*self._active.values(), *self._queue]:
             self._end(job)
             job.sink(UnavailableError("the engine stopped"))
+        self._after_pass()
 
     def _pass(self) -> None:
         """One for all that have something to feed."""

@@ -7,14 +7,14 @@ A stream is a grammar of two states. In *text*, ordinary tokens, the end token a
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neo_runtime.catalog.reader import CatalogReader, Pinned
+from neo_runtime.catalog.reader import Pinned
 from neo_runtime.engine.api import (
     EngineEvent,
     EngineLimits,
@@ -46,11 +46,19 @@ from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.prompt.message import Conversation
 from neo_runtime.prompt.render import PromptRenderer
 from neo_runtime.prompt.tasks import say
-from neo_runtime.snapshot.served import ServedCatalog
 from neo_runtime.trie import RestrictedView, Restriction
 from neo_runtime.trie.step import warm_up
 from neo_runtime.trie.view import now_us
 from neo_runtime.types import ItemKey
+
+
+class Pins(Protocol):
+    """A catalog, or whatever stands for the one that is served."""
+
+    def pin(self, keys: Collection[ItemKey]) -> Pinned:
+        """See CatalogReader."""
+        ...
+
 
 T = TypeVar("T")
 Steps = Generator[EngineEvent | Feed, list[Floats], T]
@@ -63,7 +71,7 @@ class Decoder:
     def __init__(
         self,
         model: NeoModel,
-        reader: CatalogReader | ServedCatalog,
+        reader: Pins,
         limits: EngineLimits,
         normalization: Normalization = Normalization.LEVEL,
         *,

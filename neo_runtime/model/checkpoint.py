@@ -6,12 +6,10 @@ belong together.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import AddedToken
@@ -19,10 +17,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from neo_runtime.errors import ModelError
+from neo_runtime.model.about import ModelAbout
 from neo_runtime.model.vocabulary import Vocabulary
-from neo_runtime.sid.codebook import Codebook, load_codebooks
+from neo_runtime.sid.codebook import Codebook
 
-FORMAT = 1
 # Used where a tokenizer brings no chat template: roles as plain words.
 PLAIN_CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
@@ -44,7 +42,11 @@ class NeoModel:
     @property
     def fingerprints(self) -> dict[str, str]:
         """Item type to codebook fingerprint."""
-        return {name: codebook.fingerprint for name, codebook in self.codebooks.items()}
+        return self.about.fingerprints
+
+    @property
+    def about(self) -> ModelAbout:
+        return ModelAbout(self.name, self.note, self.vocabulary.text_size, self.codebooks)
 
     @property
     def context_tokens(self) -> int:
@@ -78,37 +80,15 @@ class NeoModel:
         transformers_logging.disable_progress_bar()
         self.lm.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        for codebook in self.codebooks.values():
-            codebook.save(folder / "codebooks")
-        types = [{"name": key, "codebook": book.fingerprint} for key, book in self.codebooks.items()]
-        header = {
-            "format": FORMAT,
-            "name": self.name,
-            "note": self.note,
-            "text_size": self.vocabulary.text_size,
-            "item_types": types,
-        }
-        (folder / "neo.json").write_text(json.dumps(header, indent=2, ensure_ascii=False) + "\n")
+        self.about.save(folder)
 
     @classmethod
     def load(cls, folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> NeoModel:
         """From a saved folder. ModelError where it is missing, incomplete, or not of one piece."""
-        header = _read_header(folder)
-        codebooks = load_codebooks(folder / "codebooks")
-        try:
-            named = {entry["name"]: entry["codebook"] for entry in header["item_types"]}
-            ordered = {name: codebooks[name] for name in named}
-            text_size, name, note = int(header["text_size"]), str(header["name"]), str(header["note"])
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ModelError(f"{folder}/neo.json and its codebooks do not fit ({error}); restore the folder") from error
-        for key, fingerprint in named.items():
-            if ordered[key].fingerprint != fingerprint:
-                raise ModelError(
-                    f"{folder}: codebook of {key!r} is {ordered[key].fingerprint}, neo.json says {fingerprint}"
-                )
+        about = ModelAbout.load(folder)
         lm, tokenizer = _load_pretrained(folder, dtype)
-        vocabulary = Vocabulary(text_size, {key: book.space for key, book in ordered.items()})
-        last = range(text_size, vocabulary.size)
+        vocabulary = Vocabulary(about.text_size, {key: book.space for key, book in about.codebooks.items()})
+        last = range(about.text_size, vocabulary.size)
         if len(tokenizer) != vocabulary.size or tokenizer.convert_ids_to_tokens(last) != vocabulary.new_tokens():
             raise ModelError(
                 f"{folder}: the tokenizer's {len(tokenizer)} tokens are not the {vocabulary.size} of its codebooks"
@@ -116,21 +96,7 @@ class NeoModel:
         rows = min(layer.weight.shape[0] for layer in (lm.get_input_embeddings(), lm.get_output_embeddings()))
         if rows < vocabulary.size:
             raise ModelError(f"{folder}: the weights know {rows} tokens, the codebooks need {vocabulary.size}")
-        return cls(name, lm.to(device).eval(), tokenizer, vocabulary, ordered, note)
-
-
-def _read_header(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise ModelError(f"no model folder {folder}; give one that `NeoModel.save` wrote, or none for the demo model")
-    try:
-        header: dict[str, Any] = json.loads((folder / "neo.json").read_text())
-        if not isinstance(header, dict):
-            raise ValueError("not a JSON object")
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{folder} is not a NEO model folder: neo.json cannot be read ({error})") from error
-    if header.get("format") != FORMAT:
-        raise ModelError(f"{folder}/neo.json has format {header.get('format')}, this runtime reads {FORMAT}")
-    return header
+        return cls(about.name, lm.to(device).eval(), tokenizer, vocabulary, about.codebooks, about.note)
 
 
 def _load_pretrained(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -26,7 +26,7 @@ from neo_runtime.engine.api import (
     TextChunk,
 )
 from neo_runtime.errors import DeadlineError, UnavailableError
-from neo_runtime.model.checkpoint import NeoModel
+from neo_runtime.model.about import ModelAbout
 from neo_runtime.observability import metrics
 from neo_runtime.serving.answers import AnswerWriter, usage_message
 from neo_runtime.serving.outbox import Outbox
@@ -52,7 +52,7 @@ class GenerationService(rpc.GenerationServiceServicer):
     """`max_seconds` bounds every call, whatever deadline the client set. `filters`: those with a name."""
 
     def __init__(
-        self, engine: Engine, model: NeoModel, served: ServedCatalog, follower: AliasFollower, *, max_seconds: float,
+        self, engine: Engine, model: ModelAbout, served: ServedCatalog, follower: AliasFollower, *, max_seconds: float,
         filters: Mapping[str, Predicate],
     ) -> None:  # fmt: skip
         self._engine, self._model, self._served, self._max_seconds = engine, model, served, max_seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 import grpc
 import structlog
@@ -12,7 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from neo_runtime.engine.api import Engine
 from neo_runtime.errors import StartupError
-from neo_runtime.model.checkpoint import NeoModel
+from neo_runtime.model.about import ModelAbout
 from neo_runtime.serving.admin import CatalogAdminService
 from neo_runtime.serving.generation import GenerationService
 from neo_runtime.serving.interceptor import ErrorInterceptor
@@ -44,7 +45,7 @@ OPTIONS = (
 
 async def serve(
     engine: Engine,
-    model: NeoModel,
+    model: ModelAbout,
     served: ServedCatalog,
     follower: AliasFollower,
     *,
@@ -74,16 +75,37 @@ async def serve(
             f"cannot listen on {listen}: the port is taken or the address is not of this machine"
         ) from error
     await server.start()
-    for name in ("", GENERATION, ADMIN):
-        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    await checks.set(ADMIN, health_pb2.HealthCheckResponse.SERVING)
+    watching = asyncio.create_task(_health(checks, _changes(engine)))
     ready(f"{listen.rpartition(':')[0]}:{port}")
     try:
         await stop()
     finally:
         generation.draining = True
+        watching.cancel()
         await checks.enter_graceful_shutdown()
         _log.info("draining", running=engine.running, queued=engine.queued, grace_s=drain_seconds)
         await asyncio.shield(_drained(server, generation, drain_seconds))
+
+
+def _changes(engine: Engine) -> asyncio.Queue[bool]:
+    """Whether the engine can answer, at once and at every change."""
+    loop, changes = asyncio.get_running_loop(), asyncio.Queue[bool]()
+
+    def told(is_ready: bool) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(changes.put_nowait, is_ready)
+
+    engine.watch(told)
+    return changes
+
+
+async def _health(checks: health.aio.HealthServicer, changes: asyncio.Queue[bool]) -> None:
+    while True:
+        is_ready = await changes.get()
+        status = health_pb2.HealthCheckResponse
+        for name in ("", GENERATION):
+            await checks.set(name, status.SERVING if is_ready else status.NOT_SERVING)
 
 
 async def _drained(server: grpc.aio.Server, generation: GenerationService, seconds: float) -> None:

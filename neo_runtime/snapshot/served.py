@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from neo_runtime.catalog.item import ItemRecord
 from neo_runtime.catalog.reader import CatalogReader, Pinned
@@ -35,6 +36,20 @@ class Source:
         return path.exists() and path.stat().st_ino != self.file
 
 
+class Mirror(Protocol):
+    """An engine in another process that serves the same."""
+
+    def open(self, source: Source) -> None:
+        """Be ready to serve it. Raises why not."""
+        ...
+
+    def serve(self, source: Source) -> None:
+        """To whatever it is asked from now on."""
+        ...
+
+    def close(self, source: Source) -> None: ...
+
+
 class ServedCatalog:
     """Begins with `source`, and owns every source that it is given."""
 
@@ -44,6 +59,7 @@ class ServedCatalog:
         self._epoch = 0
         self._holders: Counter[int] = Counter()
         self._retired: list[tuple[int, Source]] = []
+        self.mirror: Mirror | None = None
 
     @property
     def source(self) -> Source:
@@ -75,7 +91,13 @@ class ServedCatalog:
         return held.reader.items(keys)
 
     def swap(self, source: Source) -> None:
-        """Serve `source` from now on."""
+        """Serve `source` from now on. Closes it and raises where the mirror cannot serve it."""
+        if self.mirror:
+            try:
+                self.mirror.open(source)
+            except BaseException:
+                source.reader.store.close()
+                raise
         with self._lock:
             self._replace(source)
 
@@ -92,6 +114,8 @@ class ServedCatalog:
         self._retired = [(epoch, old) for epoch, old in self._retired if old is not source]
         self._retired.append((self._epoch, self._current))
         self._current, self._epoch = source, self._epoch + 1
+        if self.mirror:  # before an answer can hold the new epoch: it must not be decoded on what may be closed
+            self.mirror.serve(source)
 
     def close(self) -> None:
         """When no answer runs any more."""
@@ -112,4 +136,6 @@ class ServedCatalog:
             unheld = [source for epoch, source in self._retired if epoch < oldest]
             self._retired = [(epoch, source) for epoch, source in self._retired if epoch >= oldest]
         for source in unheld:
+            if self.mirror:
+                self.mirror.close(source)
             source.reader.store.close()

@@ -51,7 +51,7 @@ class Worker:
             await asyncio.to_thread(self._stop.wait)
 
         served, follower = running.served(self.catalog.reader), running.follower(self.catalog.store.path)
-        await serve(self.engine, model, served, follower, filters={}, stop=stop, ready=ready, **self._settings)  # type: ignore[arg-type]
+        await serve(self.engine, model.about, served, follower, filters={}, stop=stop, ready=ready, **self._settings)  # type: ignore[arg-type]
 
     def stop(self) -> float:
         """Seconds until it is gone."""

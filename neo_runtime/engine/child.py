@@ -1,0 +1,168 @@
+"""The engine's process: `python -m neo_runtime.engine.child FD`, started by `EngineProcess`. Ends with its pipe."""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from multiprocessing.connection import Connection
+
+import torch
+
+from neo_runtime.catalog.reader import Pinned
+from neo_runtime.config import Settings
+from neo_runtime.engine.api import EngineEvent, EngineLimits
+from neo_runtime.engine.local import LocalEngine
+from neo_runtime.engine.messages import (
+    Begin,
+    Cancel,
+    CloseCatalog,
+    Events,
+    FromEngine,
+    OpenCatalog,
+    Opened,
+    Ready,
+    Refused,
+    ServeCatalog,
+    Submit,
+    ToEngine,
+)
+from neo_runtime.engine.request import Decoder
+from neo_runtime.engine.span import Normalization
+from neo_runtime.errors import NeoError, SnapshotError, StartupError
+from neo_runtime.model.about import ModelAbout
+from neo_runtime.model.checkpoint import NeoModel
+from neo_runtime.observability.logging import configure_logging
+from neo_runtime.snapshot.follow import open_source
+from neo_runtime.snapshot.served import Source
+from neo_runtime.types import ItemKey
+
+
+class Catalogs:
+    """What the front end serves, opened here too. Looks like a CatalogReader to the decoder."""
+
+    def __init__(self, fingerprints: Mapping[str, str]) -> None:
+        self._fingerprints, self._lock = fingerprints, threading.Lock()
+        self._open: dict[int, Source] = {}
+        self._serving = -1
+
+    def open(self, message: OpenCatalog) -> None:
+        source = open_source(message.folder, message.target, message.resource, self._fingerprints)
+        self._open[message.number] = source
+
+    def serve(self, number: int) -> None:
+        self._serving = number
+
+    def close(self, number: int) -> None:
+        with self._lock:
+            self._open.pop(number).reader.store.close()
+
+    def pin(self, keys: Collection[ItemKey]) -> Pinned:
+        """See CatalogReader."""
+        with self._lock:
+            source = self._open[self._serving]
+            return replace(source.reader.pin(keys), snapshot=source.name)
+
+
+class Outgoing:
+    """Messages to the front end. What a pass brought goes as one."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._lock = connection, threading.Lock()
+        self._events: list[tuple[int, EngineEvent | NeoError]] = []
+
+    def put(self, number: int, event: EngineEvent | NeoError) -> None:
+        self._events.append((number, event))
+
+    def flush(self, engine: LocalEngine) -> None:
+        events, self._events = self._events, []
+        if events:
+            self.send(Events(tuple(events), engine.running, engine.queued))
+
+    def send(self, message: FromEngine) -> None:
+        """A pipe that nobody reads any more is the recv loop's to notice."""
+        with self._lock, suppress(OSError):
+            self._connection.send_bytes(pickle.dumps(message))
+
+
+def main() -> None:
+    connection = Connection(int(sys.argv[1]))
+    begin: Begin = pickle.loads(connection.recv_bytes())  # noqa: S301 # of the process that started this one
+    settings, outgoing = begin.settings, Outgoing(connection)
+    configure_logging(settings.log_level)
+    try:
+        catalogs = Catalogs(ModelAbout.load(settings.model).fingerprints)
+        for catalog in begin.catalogs:
+            catalogs.open(catalog)
+        catalogs.serve(begin.serving)
+        decoder = _decoder(settings, catalogs)
+    except StartupError as error:
+        outgoing.send(Refused(error))
+        return
+    engine = LocalEngine(decoder, max_queued=settings.max_queued, after_pass=lambda: outgoing.flush(engine))
+    gc.collect()
+    gc.freeze()  # what is loaded stays: a collection that looked through it would take 0.2 s out of every stream
+    outgoing.send(Ready(decoder.limits))
+    with suppress(EOFError, OSError):
+        _serve(connection, engine, catalogs, outgoing)
+    engine.stop()
+
+
+def _serve(connection: Connection, engine: LocalEngine, catalogs: Catalogs, outgoing: Outgoing) -> None:
+    """Until the front end's end of the pipe is closed."""
+    numbers: dict[int, int] = {}
+    with ThreadPoolExecutor(1, "catalogs") as aside:  # opening takes longer than a request should wait
+        while True:
+            message: ToEngine = pickle.loads(connection.recv_bytes())  # noqa: S301
+            match message:
+                case Submit():
+                    try:
+                        numbers[message.number] = engine.submit(message.work, partial(outgoing.put, message.number))
+                    except NeoError as error:
+                        outgoing.send(Events(((message.number, error),), engine.running, engine.queued))
+                case Cancel():
+                    if message.number in numbers:
+                        engine.cancel(numbers.pop(message.number))
+                case OpenCatalog():
+                    aside.submit(_open, message, catalogs, outgoing)
+                case ServeCatalog():
+                    catalogs.serve(message.number)
+                case CloseCatalog():
+                    aside.submit(catalogs.close, message.number)
+
+
+def _open(message: OpenCatalog, catalogs: Catalogs, outgoing: Outgoing) -> None:
+    try:
+        catalogs.open(message)
+    except Exception as error:  # the front end says so, and stays with what is served
+        known = error if isinstance(error, NeoError) else SnapshotError(f"{message.folder} cannot be opened ({error})")
+        outgoing.send(Opened(message.number, known))
+    else:
+        outgoing.send(Opened(message.number))
+
+
+def _decoder(settings: Settings, catalogs: Catalogs) -> Decoder:
+    """StartupError where the model cannot be served."""
+    torch.set_num_threads(settings.torch_threads or max(1, (os.cpu_count() or 2) - 1))
+    model = NeoModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
+    limits = EngineLimits(
+        max_context_tokens=model.context_tokens,
+        max_beam_width=settings.max_beam_width,
+        max_output_tokens=min(settings.max_output_tokens, model.context_tokens),
+        max_items=settings.max_items,
+    )
+    return Decoder(
+        model, catalogs, limits, Normalization(settings.normalization), max_running=settings.max_running,
+        cache_bytes=settings.prefix_cache_mb * 1_000_000,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Between a front end and an engine in a process of its own, over a pipe: pickled, one message a frame.
+
+Both ends are of one installation and the pipe is nobody else's. Catalogs are told by numbers that the front end gives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from neo_runtime.config import Settings
+from neo_runtime.engine.api import EngineEvent, EngineLimits, Work
+from neo_runtime.errors import NeoError, StartupError
+from neo_runtime.snapshot.aliases import Target
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCatalog:
+    """Open a catalog's folder beside what is served, as `target`; answered with `Opened`."""
+
+    number: int
+    folder: Path
+    target: Target
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServeCatalog:
+    """What begins from now on sees this one."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseCatalog:
+    """Nothing that runs needs it any more."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The first message."""
+
+    settings: Settings
+    catalogs: tuple[OpenCatalog, ...]
+    serving: int
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """A request, by the front end's number."""
+
+    number: int
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Forget a request; it may have ended already."""
+
+    number: int
+
+
+ToEngine = Submit | Cancel | OpenCatalog | ServeCatalog | CloseCatalog
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The answer to `Begin`."""
+
+    limits: EngineLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The answer to `Begin` where it cannot start, and another one could not either."""
+
+    error: StartupError
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A catalog is open, or why not."""
+
+    number: int
+    error: NeoError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """What one pass brought, by request and in order, and how many requests there are."""
+
+    events: tuple[tuple[int, EngineEvent | NeoError], ...]
+    running: int
+    queued: int
+
+
+FromEngine = Ready | Refused | Opened | Events

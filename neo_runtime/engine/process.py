@@ -1,0 +1,240 @@
+"""An engine in a process of its own, as the front end sees it. An engine that ends fails what it was at, and another
+one is started; meanwhile requests are refused. The front end neither loads a model nor waits for one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+
+import structlog
+
+from neo_runtime.config import Settings
+from neo_runtime.engine.api import EngineLimits, Finished, RankedList, Sink, Work
+from neo_runtime.engine.messages import (
+    Begin,
+    Cancel,
+    CloseCatalog,
+    Events,
+    FromEngine,
+    OpenCatalog,
+    Opened,
+    Ready,
+    Refused,
+    ServeCatalog,
+    Submit,
+    ToEngine,
+)
+from neo_runtime.errors import NeoError, OverloadedError, StartupError, UnavailableError
+from neo_runtime.snapshot.served import ServedCatalog, Source
+
+_log = structlog.get_logger(__name__)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 30.0  # before another engine is started after one that did not live long
+_LONG_LIFE_S = 60.0
+_OPEN_TIMEOUT_S = 120.0
+LOST = "the engine ended while it was at this request; another one is being started"
+
+
+class EngineProcess:
+    """Follows what `served` serves. Thread-safe."""
+
+    def __init__(self, settings: Settings, served: ServedCatalog) -> None:
+        """Waits until the engine is ready. StartupError where it cannot be."""
+        self._settings = settings
+        self._capacity = settings.max_running + settings.max_queued
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._sinks: dict[int, Sink] = {}
+        self._watchers: list[Callable[[bool], None]] = []
+        self._opening: dict[int, Future[None]] = {}
+        self._catalogs = {served.source: next(self._numbers)}
+        self._serving = served.source
+        self._connection: Connection | None = None  # of an engine that is ready
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+        self._first: Future[EngineLimits] = Future()
+        self._counts = 0, 0
+        self._thread = threading.Thread(target=self._keep, name="neo-engine-process", daemon=True)
+        self._thread.start()
+        try:
+            self.limits = self._first.result()
+        except BaseException:
+            self.stop()
+            raise
+        served.mirror = self
+
+    @property
+    def pid(self) -> int:
+        """Of the engine that runs now."""
+        assert self._process
+        return self._process.pid
+
+    @property
+    def running(self) -> int:
+        return self._counts[0]
+
+    @property
+    def queued(self) -> int:
+        return max(len(self._sinks) - self._counts[0], 0)
+
+    def watch(self, told: Callable[[bool], None]) -> None:
+        with self._lock:
+            self._watchers.append(told)
+            told(self._connection is not None)
+
+    def submit(self, work: Work, sink: Sink) -> int:
+        with self._lock:
+            if len(self._sinks) >= self._capacity:
+                raise OverloadedError(f"{self._capacity} requests run or wait already")
+            if self._connection is None:
+                raise UnavailableError("the engine is being started", reason="ENGINE_STARTING")
+            number = next(self._numbers)
+            self._sinks[number] = sink
+            self._send(Submit(number, work))
+            return number
+
+    def cancel(self, request: int) -> None:
+        with self._lock:
+            self._sinks.pop(request, None)
+            self._send(Cancel(request))
+
+    def stop(self) -> None:
+        """What still runs gets UnavailableError."""
+        self._stopping.set()
+        with self._lock:
+            if self._process:
+                self._process.kill()
+        self._thread.join()
+
+    def open(self, source: Source) -> None:
+        """See Mirror."""
+        with self._lock:
+            number = self._catalogs[source] = next(self._numbers)
+            if self._connection is None:
+                return  # the next engine begins with it
+            opened = self._opening[number] = Future()
+            self._send(self._told(source))
+        try:
+            opened.result(_OPEN_TIMEOUT_S)
+        except BaseException:
+            self.close(source)
+            raise
+
+    def serve(self, source: Source) -> None:
+        with self._lock:
+            self._serving = source
+            self._send(ServeCatalog(self._catalogs[source]))
+
+    def close(self, source: Source) -> None:
+        with self._lock:
+            self._send(CloseCatalog(self._catalogs.pop(source)))
+
+    def _told(self, source: Source) -> OpenCatalog:
+        return OpenCatalog(self._catalogs[source], source.reader.store.path, source.target, source.name)
+
+    def _send(self, message: ToEngine) -> None:
+        """Under the lock. An engine that has just ended is noticed where its messages are read."""
+        if self._connection is not None:
+            with suppress(OSError):
+                self._connection.send_bytes(pickle.dumps(message))
+
+    def _keep(self) -> None:
+        """One life of the engine after the other."""
+        pause = _FIRST_PAUSE_S
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            self._live()
+            if self._stopping.is_set() or not self._first.done() or self._first.exception():
+                break
+            pause = _FIRST_PAUSE_S if time.monotonic() - began > _LONG_LIFE_S else min(2 * pause, _LONGEST_PAUSE_S)
+            _log.error("the engine ended; starting another one", code=self._ended(), pause_s=pause)
+            self._stopping.wait(pause)
+        if not self._first.done():
+            self._first.set_exception(StartupError(f"the engine ended while it started (code {self._ended()})"))
+
+    def _live(self) -> None:
+        connection, theirs = Pipe()
+        with self._lock, theirs:
+            if self._stopping.is_set():
+                return
+            self._process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", "neo_runtime.engine.child", str(theirs.fileno())], pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL, process_group=0,  # what a terminal tells its group, the front end is to hear
+            )  # fmt: skip
+        with connection:
+            with suppress(EOFError, OSError):
+                self._hand_over(connection)
+                while True:
+                    self._take(pickle.loads(connection.recv_bytes()))  # noqa: S301 # of our own child
+            self._lose()
+
+    def _hand_over(self, connection: Connection) -> None:
+        """Everything that it begins with; from then on it is told of every change."""
+        with self._lock:
+            catalogs = tuple(self._told(source) for source in self._catalogs)
+            connection.send_bytes(pickle.dumps(Begin(self._settings, catalogs, self._catalogs[self._serving])))
+        first: FromEngine = pickle.loads(connection.recv_bytes())  # noqa: S301
+        if isinstance(first, Refused):
+            _log.error("the engine cannot start", why=str(first.error))
+            if not self._first.done():
+                self._first.set_exception(first.error)
+            return
+        assert isinstance(first, Ready)
+        with self._lock:
+            missed = [source for source in self._catalogs if self._told(source) not in catalogs]
+            self._connection = connection
+            for source in missed:
+                self._send(self._told(source))
+            self._send(ServeCatalog(self._catalogs[self._serving]))
+        self._tell(True)
+        if not self._first.done():
+            self._first.set_result(first.limits)
+
+    def _take(self, message: FromEngine) -> None:
+        if isinstance(message, Events):
+            self._counts = message.running, message.queued
+            for number, event in message.events:
+                is_last = isinstance(event, Finished | RankedList | NeoError)
+                sink = self._sinks.pop(number, None) if is_last else self._sinks.get(number)
+                if sink is not None:
+                    sink(event)
+        elif isinstance(message, Opened):
+            opened = self._opening.pop(message.number, None)
+            if opened is not None and message.error:
+                opened.set_exception(message.error)
+            elif opened is not None:
+                opened.set_result(None)
+
+    def _lose(self) -> None:
+        """Nothing of this life is answered any more."""
+        with self._lock:
+            lost, self._sinks, self._counts = list(self._sinks.values()), {}, (0, 0)
+            was_ready, self._connection = self._connection is not None, None
+            waiting, self._opening = list(self._opening.values()), {}
+        if was_ready:
+            self._tell(False)
+        for opened in waiting:
+            opened.set_result(None)  # the next engine begins with it
+        for sink in lost:
+            sink(UnavailableError(LOST, reason="ENGINE_LOST"))
+
+    def _tell(self, is_ready: bool) -> None:
+        for told in list(self._watchers):
+            told(is_ready)
+
+    def _ended(self) -> int | None:
+        assert self._process
+        try:
+            return self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
