@@ -77,14 +77,17 @@ class Outgoing:
     def __init__(self, connection: Connection) -> None:
         self._connection, self._lock = connection, threading.Lock()
         self._events: list[tuple[int, EngineEvent | NeoError]] = []
+        self._counts = 0, 0
 
     def put(self, number: int, event: EngineEvent | NeoError) -> None:
         self._events.append((number, event))
 
     def flush(self, engine: LocalEngine) -> None:
         events, self._events = self._events, []
-        if events:
-            self.send(Events(tuple(events), engine.running, engine.queued))
+        counts = engine.running, engine.queued
+        if events or counts != self._counts:
+            self._counts = counts
+            self.send(Events(tuple(events), *counts))
 
     def send(self, message: FromEngine) -> None:
         """A pipe that nobody reads any more is the recv loop's to notice."""
