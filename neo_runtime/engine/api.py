@@ -192,6 +192,14 @@ class Engine(Protocol):
         where the engine is stopping or starting. Everything else reaches the sink."""
         ...
 
+    def pause(self, request: int) -> None:
+        """Feed nothing of the request, and keep what it has, until `resume`. Unknown: no-op."""
+        ...
+
+    def resume(self, request: int) -> None:
+        """Go on with a paused request."""
+        ...
+
     def cancel(self, request: int) -> None:
         """Forget the request: its memory is free within a step, its sink is not called again. Unknown: no-op."""
         ...

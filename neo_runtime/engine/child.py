@@ -28,6 +28,7 @@ from neo_runtime.engine.messages import (
     FromEngine,
     OpenCatalog,
     Opened,
+    Pause,
     Ready,
     Refused,
     ServeCatalog,
@@ -109,7 +110,8 @@ def main() -> None:
     except StartupError as error:
         outgoing.send(Refused(error))
         return
-    engine = LocalEngine(decoder, max_queued=settings.max_queued, after_pass=lambda: outgoing.flush(engine))
+    capacity = settings.max_running + settings.max_queued  # the front end refuses what is more
+    engine = LocalEngine(decoder, max_queued=capacity, after_pass=lambda: outgoing.flush(engine))
     gc.collect()
     gc.freeze()  # what is loaded stays: a collection that looked through it would take 0.2 s out of every stream
     outgoing.send(Ready(decoder.limits))
@@ -133,6 +135,8 @@ def _serve(connection: Connection, engine: LocalEngine, catalogs: Catalogs, outg
                 case Cancel():
                     if message.number in numbers:
                         engine.cancel(numbers.pop(message.number))
+                case Pause() if message.number in numbers:
+                    (engine.pause if message.is_paused else engine.resume)(numbers[message.number])
                 case OpenCatalog():
                     aside.submit(_open, message, catalogs, outgoing)
                 case ServeCatalog():

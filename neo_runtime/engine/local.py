@@ -54,6 +54,7 @@ class LocalEngine:
         self._queue: deque[_Job] = deque()
         self._active: dict[int, _Job] = {}
         self._cancelled: set[int] = set()
+        self._paused: set[int] = set()
         self._numbers = itertools.count(1)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="neo-engine", daemon=True)
@@ -85,13 +86,25 @@ class LocalEngine:
             self._changed.notify()
             return job.number
 
+    def pause(self, request: int) -> None:
+        with self._changed:
+            if request in self._active or any(job.number == request for job in self._queue):
+                self._paused.add(request)
+
+    def resume(self, request: int) -> None:
+        with self._changed:
+            self._paused.discard(request)
+            self._changed.notify()
+
     def cancel(self, request: int) -> None:
         with self._changed:
             waiting = [job for job in self._queue if job.number == request]
             for job in waiting:
                 self._queue.remove(job)
+                self._paused.discard(request)
             if request in self._active:
                 self._cancelled.add(request)
+                self._changed.notify()
 
     def stop(self) -> None:
         """End the thread after the pass in hand; what still runs gets UnavailableError."""
@@ -116,7 +129,7 @@ class LocalEngine:
 
     def _pass(self) -> None:
         """One for all that have something to feed."""
-        jobs, parts = _packed([job for job in self._active.values() if job.feed])
+        jobs, parts = _packed([job for job in self._active.values() if job.feed and job.number not in self._paused])
         if not jobs:
             return
         try:
@@ -135,12 +148,15 @@ class LocalEngine:
     def _admit(self) -> bool:
         """Move waiting requests in; sleep while there is nothing to do. False: stop."""
         with self._changed:
-            while not (self._stopping or self._active or self._queue):
+            while not (self._stopping or self._cancelled or self._active.keys() - self._paused or self._queue_moves()):
                 self._changed.wait()
-            while self._queue and len(self._active) < self._decoder.max_running:
+            while self._queue_moves():
                 job = self._queue.popleft()
                 self._active[job.number] = job
             return not self._stopping
+
+    def _queue_moves(self) -> bool:
+        return bool(self._queue) and len(self._active) < self._decoder.max_running
 
     def _advance(self, job: _Job, answer: list[Floats] | None) -> None:
         """Up to the next feed, or to the end."""
@@ -176,6 +192,7 @@ class LocalEngine:
         with self._changed:
             self._active.pop(job.number, None)
             self._cancelled.discard(job.number)
+            self._paused.discard(job.number)
 
 
 def _packed(jobs: list[_Job]) -> tuple[list[_Job], list[Feed]]:

@@ -62,7 +62,15 @@ class Cancel:
     number: int
 
 
-ToEngine = Submit | Cancel | OpenCatalog | ServeCatalog | CloseCatalog
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Let a request rest, or go on with it."""
+
+    number: int
+    is_paused: bool
+
+
+ToEngine = Submit | Cancel | Pause | OpenCatalog | ServeCatalog | CloseCatalog
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from neo_runtime.engine.messages import (
     FromEngine,
     OpenCatalog,
     Opened,
+    Pause,
     Ready,
     Refused,
     ServeCatalog,
@@ -101,6 +102,14 @@ class EngineProcess:
             self._sinks[number] = sink
             self._send(Submit(number, work))
             return number
+
+    def pause(self, request: int) -> None:
+        with self._lock:
+            self._send(Pause(request, is_paused=True))
+
+    def resume(self, request: int) -> None:
+        with self._lock:
+            self._send(Pause(request, is_paused=False))
 
     def cancel(self, request: int) -> None:
         with self._lock:

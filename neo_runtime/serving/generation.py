@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import structlog
@@ -46,6 +46,19 @@ _FINISH = {
     FinishReason.NO_ELIGIBLE_ITEM: pb.Finish.REASON_NO_ELIGIBLE_ITEM,
 }
 Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class _Flow(NamedTuple):
+    """One request of an engine."""
+
+    engine: Engine
+    number: int
+
+    def pause(self) -> None:
+        self.engine.pause(self.number)
+
+    def resume(self) -> None:
+        self.engine.resume(self.number)
 
 
 class GenerationService(rpc.GenerationServiceServicer):
@@ -169,6 +182,7 @@ class GenerationService(rpc.GenerationServiceServicer):
         with self._served.hold():  # what a span is decoded on stays open until its titles are read
             outbox = Outbox()
             number = self._engine.submit(work, outbox.put)
+            outbox.follow(_Flow(self._engine, number))
             self._outboxes.add(outbox)
             # Not asyncio.timeout: gRPC never ends a call whose task is cancelled while it writes, and the client hangs.
             limit = asyncio.get_running_loop().call_later(self._max_seconds, self._expire, number, outbox)
@@ -176,6 +190,7 @@ class GenerationService(rpc.GenerationServiceServicer):
                 yield outbox
             finally:
                 limit.cancel()
+                outbox.close()
                 self._outboxes.discard(outbox)
                 self._engine.cancel(number)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
@@ -120,3 +121,31 @@ def test_a_context_that_cannot_be_freed_does_not_end_the_engine() -> None:
             assert time.monotonic() < deadline
             time.sleep(0.01)
     engine.stop()
+
+
+def test_a_paused_stream_rests_and_goes_on_while_others_run(tmp_path: Path) -> None:
+    catalog = tiny.catalog(tmp_path / "c", 5)
+    with running.engine(tiny.model(), catalog.reader) as engine:
+        inbox: queue.Queue[object] = queue.Queue()
+        work = GenerateWork(ask("hi"), decoding=Decoding(max_output_tokens=60, temperature=3.0, seed=1))
+        expected = [event for event in running.answer(engine, work) if not isinstance(event, Finished)]
+        number = engine.submit(work, inbox.put)
+        events = [inbox.get(timeout=60)]
+        engine.pause(number)
+        for _ in range(3):
+            assert running.answer(engine, RankWork(ask("hi")))
+        waiting = inbox.qsize()
+        assert running.answer(engine, RankWork(ask("hi")))
+        assert inbox.qsize() == waiting, "nothing comes of a paused stream"
+        engine.resume(number)
+        while not isinstance(events[-1], Finished):
+            events.append(inbox.get(timeout=60))
+        assert events[:-1] == expected
+        number = engine.submit(work, inbox.put)
+        engine.pause(number)
+        engine.cancel(number)
+        deadline = time.monotonic() + 10
+        while engine.running:
+            assert time.monotonic() < deadline, "a paused stream can be cancelled"
+            time.sleep(0.01)
+    catalog.close()

@@ -1,0 +1,206 @@
+"""The engine in its own process: killed, hanging, fed with swaps; the front end stays, and says what happened."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from neo_runtime.client import CallError, NeoClient, generate_request, rank_request
+from neo_runtime.config import Settings
+from neo_runtime.engine.api import Constraints, Decoding, EngineEvent, Finished, GenerateWork, RankedList, RankWork
+from neo_runtime.engine.process import EngineProcess
+from neo_runtime.errors import ModelError, NeoError, OverloadedError, UnavailableError
+from neo_runtime.prompt.message import Conversation, Turn
+from neo_runtime.snapshot.aliases import Target
+from neo_runtime.snapshot.follow import open_source
+from neo_runtime.snapshot.served import ServedCatalog
+from neo_runtime.types import ItemKey
+from tests.kit import processes, running, tiny
+from tests.kit.workers import until
+
+PROMPT = Conversation((Turn("user", ("Recommend a film.",)),))
+RANK = RankWork(PROMPT, constraints=Constraints(("film",)))
+ENDLESS = GenerateWork(PROMPT, decoding=Decoding(max_output_tokens=10_000, temperature=3.0, stop_sequences=("\0",)))
+
+
+@contextmanager
+def engine(tmp_path: Path, **settings: object) -> Iterator[tuple[EngineProcess, ServedCatalog]]:
+    folder, model = tmp_path / "c", tmp_path / "model"
+    if not model.exists():
+        tiny.catalog(folder, 20).close()
+        tiny.model().save(model)
+    source = open_source(folder, Target(), "", tiny.model().fingerprints)
+    served = ServedCatalog(source)
+    started = EngineProcess(Settings(catalog=folder, model=model, **settings), served)  # type: ignore[arg-type]
+    try:
+        yield started, served
+    finally:
+        started.stop()
+        served.close()
+
+
+def films(events: list[EngineEvent]) -> set[str]:
+    (ranked,) = events
+    assert isinstance(ranked, RankedList)
+    return {item for row in ranked.ranked for item in row.item_ids}
+
+
+def test_answers_are_those_of_an_engine_in_this_process(tmp_path: Path) -> None:
+    with engine(tmp_path) as (started, served):
+        reader = served.source.reader
+        theirs = running.answers(started, [RANK, GenerateWork(PROMPT)])
+        with running.engine(tiny.model(), reader) as local:
+            ours = running.answers(local, [RANK, GenerateWork(PROMPT)])
+        assert films(theirs[0]) == films(ours[0])
+        assert [type(event) for event in theirs[1]] == [type(event) for event in ours[1]]
+
+
+def test_an_engine_that_is_killed_fails_what_it_was_at_and_another_one_answers(tmp_path: Path) -> None:
+    told: list[bool] = []
+    with engine(tmp_path) as (started, _):
+        started.watch(told.append)
+        for _ in range(2):
+            inbox: queue.Queue[EngineEvent | NeoError] = queue.Queue()
+            started.submit(ENDLESS, inbox.put)
+            inbox.get(timeout=60)
+            pid = started.pid
+            os.kill(pid, signal.SIGKILL)
+            last = None
+            while not isinstance(last, NeoError | Finished):
+                last = inbox.get(timeout=60)
+            assert isinstance(last, UnavailableError)
+            assert last.reason == "ENGINE_LOST"
+            with pytest.raises(UnavailableError, match="being started"):
+                started.submit(RANK, inbox.put)
+            until(lambda: told[-1] and started.pid != pid, "another engine", lambda: str(told))  # noqa: B023
+            assert films(running.answer(started, RANK))
+            assert inbox.empty()
+        assert told == [True, False, True, False, True]
+
+
+def test_an_engine_that_comes_back_serves_what_was_swapped_to_meanwhile(tmp_path: Path) -> None:
+    with engine(tmp_path) as (started, served):
+        before = films(running.answer(started, RANK))
+        other = tiny.catalog(tmp_path / "other", 0)
+        other.apply([tiny.upsert("film/only")])
+        other.close()
+        os.kill(started.pid, signal.SIGKILL)
+        fingerprints = tiny.model().fingerprints
+        served.swap(open_source(tmp_path / "other", Target("other"), "other", fingerprints))
+        until(lambda: answered(started) == {"only"}, "the other catalog", lambda: "")
+        assert served.swap_back(Target())
+        assert films(running.answer(started, RANK)) == before
+        served.close_unheld()
+        assert films(running.answer(started, RANK)) == before
+
+
+def answered(started: EngineProcess) -> set[str]:
+    try:
+        return films(running.answer(started, RANK))
+    except UnavailableError:
+        return set()
+
+
+def test_what_the_engine_cannot_open_is_not_served(tmp_path: Path) -> None:
+    with engine(tmp_path) as (started, served):
+        before = films(running.answer(started, RANK))
+        other = tiny.catalog(tmp_path / "other", 3)
+        other.close()
+        source = open_source(tmp_path / "other", Target("other"), "other", tiny.model().fingerprints)
+        (tmp_path / "other" / "data.mdb").unlink()
+        with pytest.raises(NeoError):
+            served.swap(source)
+        assert films(running.answer(started, RANK)) == before
+
+
+def test_an_engine_that_cannot_start_is_a_startup_error_with_its_reason(tmp_path: Path) -> None:
+    tiny.model().save(tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text("{}")
+    tiny.catalog(tmp_path / "c", 3).close()
+    with pytest.raises(ModelError, match="cannot be loaded"), engine(tmp_path):
+        pass
+
+
+def test_what_does_not_fit_the_queue_is_refused_and_the_rest_answered(tmp_path: Path) -> None:
+    with engine(tmp_path, max_running=2, max_queued=3) as (started, _):
+        inboxes: list[queue.Queue[EngineEvent | NeoError]] = [queue.Queue() for _ in range(5)]
+        for inbox in inboxes:
+            started.submit(RANK, inbox.put)
+        with pytest.raises(OverloadedError):
+            [started.submit(ENDLESS, lambda event: None) for _ in range(6)]
+        assert all(isinstance(inbox.get(timeout=60), RankedList) for inbox in inboxes)
+
+
+def test_ten_thousand_cancelled_streams_leave_nothing_behind(tmp_path: Path) -> None:
+    with engine(tmp_path) as (started, _):
+
+        def memory() -> int:
+            pages = Path(f"/proc/{started.pid}/statm").read_text().split()[1]
+            return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+        def cancel(streams: int) -> None:
+            for _ in range(streams // 20):
+                numbers = [started.submit(ENDLESS, lambda event: None) for _ in range(20)]
+                time.sleep(0.002)
+                for number in numbers:
+                    started.cancel(number)
+                until(lambda: not started.running, "an idle engine", lambda: str(started.running))
+
+        cancel(1_000)
+        after_a_thousand = memory()
+        cancel(9_000)
+        assert memory() < after_a_thousand + 20_000_000
+        assert films(running.answer(started, RANK))
+
+
+def test_over_grpc_health_tells_of_the_loss_and_the_worker_stays(tmp_path: Path) -> None:
+    tiny.catalog(tmp_path / "c", 20).close()
+    tiny.model().save(tmp_path / "model")
+    with (
+        processes.serving(tmp_path / "c", tmp_path / "model", tmp_path) as address,
+        NeoClient(address) as client, grpc.insecure_channel(address) as channel,
+    ):  # fmt: skip
+        health = health_pb2_grpc.HealthStub(channel)
+        instance = client.serving_info().instance_id
+        stream = client.generate(generate_request("Talk.", temperature=3.0, max_output_tokens=200))
+        next(stream)
+        os.kill(engine_pid(), signal.SIGKILL)
+        with pytest.raises(CallError) as caught:
+            list(stream)
+        assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+        assert caught.value.reason == "ENGINE_LOST"
+        assert is_serving(health) is False
+        until(lambda: is_serving(health), "a healthy worker", lambda: "")
+        request = rank_request("film", history=[ItemKey("film", "f1")])
+        assert client.rank(request).results
+        assert client.serving_info().instance_id == instance
+
+
+def is_serving(health: health_pb2_grpc.HealthStub) -> bool:
+    status: int = health.Check(health_pb2.HealthCheckRequest()).status
+    return status == health_pb2.HealthCheckResponse.SERVING
+
+
+def engine_pid() -> int:
+    """Of the engine below the worker below this process."""
+    (worker,) = (pid for pid in children(os.getpid()) if b"serve" in command(pid))
+    (found,) = (pid for pid in children(worker) if b"engine.child" in command(pid))
+    return found
+
+
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
