@@ -1,0 +1,219 @@
+"""The engine beside Hugging Face, in one process, taking turns: ranked lists cold and warm, text streams, both mixed.
+
+Ranked: 30 beams over 4 levels, prompts of `--prompt` tokens that end in the opening marker, `generate(num_beams=30,
+prefix_allowed_tokens_fn=…)` beside it. Warm: three quarters of each prompt are in the prefix cache. The limit is what
+the model's own weight matrices reach alone, at the best of several numbers of rows, for the tokens that must be fed.
+Text: greedy, beside `generate` with a static cache. Mixed: 8 streams, and ranked requests at random instants at a share
+of the rate that the engine reaches with nothing else to do.
+
+    python -m benchmarks.bench_engine [--kind tiny|0.6b] [--dtype float32] [--batches 1,8] [--repeats 3] [--only rank]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.engine_models import (
+    BEAMS,
+    CONTEXT,
+    LEVELS,
+    allowed_of,
+    backbone_flops,
+    catalog_of,
+    gemm_rate,
+    model_of,
+    prompt_of,
+)
+from benchmarks.measure import Table, alternate, middle, report_tables, spread
+from neo_runtime.catalog.catalog import Catalog
+from neo_runtime.engine.api import Decoding, EngineLimits, GenerateWork, OutputFormat, RankWork
+from neo_runtime.engine.ask import answer
+from neo_runtime.engine.local import LocalEngine
+from neo_runtime.engine.request import Decoder
+from neo_runtime.model.checkpoint import NeoModel
+
+Rows = list[list[object]]
+ROWS_TRIED = (30, 240, 512, 1_024)
+UTILISATION, MIXED_S, STREAMS = 0.7, 15.0, 8
+
+
+class Bench:
+    """One model over one catalog."""
+
+    def __init__(self, model: NeoModel, catalog: Catalog, prompt: int) -> None:
+        limits = EngineLimits(CONTEXT, BEAMS, 512, 16)
+        self.model, self.prompt, self.rng = model, prompt, np.random.default_rng(1)
+        self.decoder = Decoder(model, catalog.reader, limits, max_running=40, cache_bytes=0)
+        self.decoder.banned = np.array(sorted({*self.decoder.banned, *self.decoder.end_tokens}), np.int64)
+        self.engine = LocalEngine(self.decoder)
+        self.allowed = allowed_of(catalog, model)
+        self.pool = ThreadPoolExecutor(64)
+
+    def ask(self, works: list[RankWork] | list[GenerateWork]) -> None:
+        list(self.pool.map(lambda work: answer(self.engine, work), works))
+
+    def cached(self, max_bytes: int) -> None:
+        """Prefixes are remembered, or none."""
+        cache = self.decoder.backbone.cache  # type: ignore[attr-defined]
+        cache.__init__(max_bytes)
+
+    def generate(self, prompts: list[list[int]], **options: object) -> torch.Tensor:
+        out: torch.Tensor = self.model.lm.generate(torch.tensor(prompts), do_sample=False, **options)
+        return out
+
+    def ids(self, work: RankWork | GenerateWork, *more: int) -> list[int]:
+        return [*self.decoder.renderer.render(work.prompt, {}), *more]  # type: ignore[arg-type]
+
+    def ranked(self, batch: int, repeats: int, peer_repeats: int, shared: float) -> list[object]:
+        """A row: ours, theirs, and how far from the limit. `shared`: part of each prompt that is cached."""
+        beginning = "x" * int(shared * self.prompt)
+        self.cached(8 << 30 if shared else 0)
+        if shared:
+            self.ask([RankWork(prompt_of(self.prompt, self.rng, beginning), max_results=BEAMS)])
+
+        def works() -> list[RankWork]:
+            prompts = [prompt_of(self.prompt, self.rng, beginning) for _ in range(batch)]
+            return [RankWork(prompt, max_results=BEAMS) for prompt in prompts]
+
+        def theirs() -> object:
+            span = self.model.vocabulary.span_open
+            return self.generate(
+                [self.ids(work, span) for work in works()], num_beams=BEAMS, num_return_sequences=BEAMS,
+                max_new_tokens=LEVELS, length_penalty=0.0,
+                prefix_allowed_tokens_fn=lambda _, row: self.allowed[tuple(row[self.prompt :].tolist())],
+            )  # fmt: skip
+
+        ours = alternate({"ours": lambda: self.ask(works())}, repeats)["ours"]
+        fed = self.prompt - len(beginning) + BEAMS * (LEVELS - 1)
+        best = max(gemm_rate(self.model, rows) for rows in ROWS_TRIED)
+        share = batch * fed * backbone_flops(self.model) / best / middle(ours)
+        row: list[object] = [batch, f"{shared:.0%}", spread([s / batch for s in ours])]
+        if not peer_repeats:
+            return [*row, "not run", "", f"{share:.0%}"]
+        peer = alternate({"generate": theirs}, peer_repeats)["generate"]
+        ratio = middle(peer) / middle(ours)
+        return [*row, spread([s / batch for s in peer]), f"{ratio:.1f}×", f"{share:.0%}"]
+
+    def text(self, batch: int, tokens: int, repeats: int) -> list[object]:
+        self.cached(0)
+        decoding = Decoding(max_output_tokens=tokens)
+        works = [
+            GenerateWork(prompt_of(64, self.rng), decoding=decoding, format=OutputFormat.TEXT_ONLY)
+            for _ in range(batch)
+        ]
+        prompts = [self.ids(work) for work in works]
+        options = {"max_new_tokens": tokens, "min_new_tokens": tokens}
+        seconds = alternate({
+            "ours": lambda: self.ask(works),
+            "static": lambda: self.generate(prompts, cache_implementation="static", **options),
+            "dynamic": lambda: self.generate(prompts, **options),
+        }, repeats)  # fmt: skip
+        per_step = {name: [s / tokens for s in times] for name, times in seconds.items()}
+        best = min(middle(per_step["static"]), middle(per_step["dynamic"]))
+        ratio = best / middle(per_step["ours"])
+        return [batch, *(spread(per_step[name]) for name in ("ours", "static", "dynamic")), f"{ratio:.2f}×"]
+
+    def mixed(self, seconds: float) -> Rows:
+        """Streams and ranked requests, alone and together."""
+        self.cached(0)
+        alone = [self._timed(self._rank) for _ in range(20)]
+        began = time.perf_counter()
+        self.ask([RankWork(prompt_of(self.prompt, self.rng), max_results=BEAMS) for _ in range(48)])
+        capacity = 48 / (time.perf_counter() - began)
+        stop, gaps, lists = threading.Event(), list[float](), list[float]()
+        streams = [threading.Thread(target=self._stream, args=(stop, gaps)) for _ in range(STREAMS)]
+        for thread in streams:
+            thread.start()
+        rate, until, pending = UTILISATION * capacity / 2, time.perf_counter() + seconds, []
+        while time.perf_counter() < until:
+            time.sleep(self.rng.exponential(1 / rate))
+            pending.append(self.pool.submit(lambda: lists.append(self._timed(self._rank))))
+        for future in pending:
+            future.result()
+        stop.set()
+        for thread in streams:
+            thread.join()
+        rows = [("ranked alone", alone), ("ranked, mixed", lists), ("gap between tokens, mixed", gaps)]
+        return [[name, len(found), *percentiles(found)] for name, found in rows]
+
+    def _rank(self) -> None:
+        answer(self.engine, RankWork(prompt_of(self.prompt, self.rng), max_results=BEAMS))
+
+    def _timed(self, run: Callable[[], None]) -> float:
+        began = time.perf_counter()
+        run()
+        return time.perf_counter() - began
+
+    def _stream(self, stop: threading.Event, gaps: list[float]) -> None:
+        """One text stream after the other."""
+        decoding = Decoding(max_output_tokens=128)
+        while not stop.is_set():
+            last: list[float] = []
+            over = threading.Event()
+
+            def sink(event: object, last: list[float] = last, over: threading.Event = over) -> None:
+                now = time.perf_counter()
+                if last and type(event).__name__ == "TextChunk":
+                    gaps.append(now - last[-1])
+                last.append(now)
+                if type(event).__name__ not in ("Started", "TextChunk"):
+                    over.set()
+
+            work = GenerateWork(prompt_of(64, self.rng), decoding=decoding, format=OutputFormat.TEXT_ONLY)
+            self.engine.submit(work, sink)
+            over.wait()
+
+
+def percentiles(seconds: list[float]) -> list[str]:
+    return [f"{1e3 * value:.1f}" for value in (*np.percentile(seconds, [50, 99]), max(seconds))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kind", default="tiny", choices=["tiny", "0.6b"])
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--batches", default="1,8")
+    parser.add_argument("--prompt", type=int, default=256)
+    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peer-repeats", type=int, default=1)
+    parser.add_argument("--only", default="rank,text,mixed")
+    arguments = parser.parse_args()
+    batches = list(map(int, arguments.batches.split(",")))
+    with tempfile.TemporaryDirectory() as folder:
+        catalog, codebook = catalog_of(Path(folder) / "c", arguments.items)
+        bench = Bench(model_of(arguments.kind, getattr(torch, arguments.dtype), codebook), catalog, arguments.prompt)
+        tables = {}
+        if "rank" in arguments.only:
+            rows = [
+                bench.ranked(batch, arguments.repeats, 0 if shared else arguments.peer_repeats, shared)
+                for batch in batches for shared in (0.0, 0.75)
+            ]  # fmt: skip
+            header = ["batch", "cached", "ours, ms a request", "generate, ms a request", "ratio", "of the GEMM limit"]
+            tables["Ranked lists"] = Table("", header, rows)
+        if "text" in arguments.only:
+            rows = [
+                bench.text(batch, 64 if arguments.kind == "tiny" else 16, arguments.repeats) for batch in (1, 8, 32)
+            ]
+            header = ["streams", "ours, ms a step", "static cache", "dynamic cache", "best of theirs / ours"]
+            tables["Text"] = Table("", header, rows)
+        if "mixed" in arguments.only:
+            header = ["", "count", "p50, ms", "p99", "max"]
+            tables["Mixed"] = Table(f"{STREAMS} streams, ranked at {UTILISATION:.0%}.", header, bench.mixed(MIXED_S))
+        bench.engine.stop()
+        bench.pool.shutdown()
+        catalog.close()
+        report_tables(f"engine-{arguments.kind}-{arguments.dtype}", tables)
+
+
+if __name__ == "__main__":
+    main()
