@@ -1,7 +1,7 @@
 """What a front end asks of a decode engine, and what comes back: typed messages, no gRPC, no torch.
 
 The engine runs on its own thread (later: its own process). A sink is called on that thread, in order, and never after
-its last event, which is `Finished`, `RankedList` or a `NeoError`.
+its last event, which is `Finished`, `RankedList`, `Warmed` or a `NeoError`.
 """
 
 from __future__ import annotations
@@ -77,6 +77,17 @@ class RankWork:
 
 
 @dataclass(frozen=True, slots=True)
+class WarmWork:
+    """A prompt that a later request is expected to begin with. Requests go first. It may end with any turn."""
+
+    prompt: Prompt
+    history: tuple[ItemKey, ...] = ()
+
+
+Work = GenerateWork | RankWork | WarmWork
+
+
+@dataclass(frozen=True, slots=True)
 class Ranked:
     """One code tuple with the items on it, best first, and its log-probability under the engine's normalisation."""
 
@@ -88,9 +99,10 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and seconds of one request."""
+    """Tokens and seconds of one request; of the prompt's tokens, `cached_prompt_tokens` were not fed."""
 
     prompt_tokens: int
+    cached_prompt_tokens: int
     text_tokens: int
     sid_tokens: int
     queue_time_s: float
@@ -154,7 +166,18 @@ class RankedList:
     usage: Usage
 
 
-EngineEvent = Started | TextChunk | Span | Finished | RankedList
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """The only event of a prompt that was warmed: it is in the prefix cache, `cached_prompt_tokens` were before."""
+
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    generation: int
+    snapshot: str
+    unknown_history: int
+
+
+EngineEvent = Started | TextChunk | Span | Finished | RankedList | Warmed
 Sink = Callable[[EngineEvent | NeoError], None]
 
 
@@ -180,7 +203,12 @@ class Engine(Protocol):
     @property
     def queued(self) -> int: ...
 
-    def submit(self, work: GenerateWork | RankWork, sink: Sink) -> int:
+    @property
+    def cached_bytes(self) -> int:
+        """What the prefix cache holds."""
+        ...
+
+    def submit(self, work: Work, sink: Sink) -> int:
         """Queue the request and return its number. OverloadedError where the queue is full, UnavailableError
         where the engine is stopping. Everything else reaches the sink."""
         ...

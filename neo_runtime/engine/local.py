@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from neo_runtime.engine.api import EngineLimits, GenerateWork, RankWork, Sink
+from neo_runtime.engine.api import EngineLimits, GenerateWork, Sink, WarmWork, Work
 from neo_runtime.engine.passes import Feed, Floats
 from neo_runtime.engine.request import Decoder, Steps
 from neo_runtime.errors import NeoError, OverloadedError, UnavailableError
@@ -28,7 +28,7 @@ _LEAST_PROMPT_TOKENS = 32  # however many beams there are, prompts move on
 @dataclass(slots=True)
 class _Job:
     number: int
-    work: GenerateWork | RankWork
+    work: Work
     sink: Sink
     queued_at: float
     steps: Steps[None] | None = None
@@ -40,14 +40,19 @@ class _Job:
         """Whether what is left to feed may be fed in parts."""
         return self.feed is not None and self.feed.visible is None and len(self.feed) - self.fed > 1
 
+    @property
+    def is_warming(self) -> bool:
+        return isinstance(self.work, WarmWork)
+
 
 class LocalEngine:
-    """As many requests as the decoder takes run, `max_queued` wait, the rest is refused."""
+    """As many requests as the decoder takes run, `max_queued` wait, the rest is refused. Beside them one prompt is
+    warmed, and as many wait for that."""
 
     def __init__(self, decoder: Decoder, *, max_queued: int = 256) -> None:
         self._decoder, self._max_queued = decoder, max_queued
         self._changed = threading.Condition()
-        self._queue: deque[_Job] = deque()
+        self._queue, self._to_warm = deque[_Job](), deque[_Job]()
         self._active: dict[int, _Job] = {}
         self._cancelled: set[int] = set()
         self._numbers = itertools.count(1)
@@ -65,24 +70,30 @@ class LocalEngine:
 
     @property
     def queued(self) -> int:
-        return len(self._queue)
+        return len(self._queue) + len(self._to_warm)
 
-    def submit(self, work: GenerateWork | RankWork, sink: Sink) -> int:
+    @property
+    def cached_bytes(self) -> int:
+        cache = self._decoder.backbone.cache
+        return cache.nbytes if cache else 0
+
+    def submit(self, work: Work, sink: Sink) -> int:
         with self._changed:
             if self._stopping:
                 raise UnavailableError("the engine is stopping")
-            if len(self._queue) >= self._max_queued:
-                raise OverloadedError(f"{self._max_queued} requests are waiting already")
             job = _Job(next(self._numbers), work, sink, time.monotonic())
-            self._queue.append(job)
+            queue = self._to_warm if job.is_warming else self._queue
+            if len(queue) >= self._max_queued:
+                raise OverloadedError(f"{self._max_queued} requests are waiting already")
+            queue.append(job)
             self._changed.notify()
             return job.number
 
     def cancel(self, request: int) -> None:
         with self._changed:
-            waiting = [job for job in self._queue if job.number == request]
-            for job in waiting:
-                self._queue.remove(job)
+            for queue in (self._queue, self._to_warm):
+                for job in [job for job in queue if job.number == request]:
+                    queue.remove(job)
             if request in self._active:
                 self._cancelled.add(request)
 
@@ -101,7 +112,7 @@ class LocalEngine:
                 elif job.feed is None:
                     self._advance(job, None)
             self._pass()
-        for job in [*self._active.values(), *self._queue]:
+        for job in [*self._active.values(), *self._queue, *self._to_warm]:
             self._end(job)
             job.sink(UnavailableError("the engine stopped"))
 
@@ -126,10 +137,14 @@ class LocalEngine:
     def _admit(self) -> bool:
         """Move waiting requests in; sleep while there is nothing to do. False: stop."""
         with self._changed:
-            while not (self._stopping or self._active or self._queue):
+            while not (self._stopping or self._active or self._queue or self._to_warm):
                 self._changed.wait()
-            while self._queue and len(self._active) < self._decoder.max_running:
+            warming = sum(job.is_warming for job in self._active.values())
+            while self._queue and len(self._active) - warming < self._decoder.max_running:
                 job = self._queue.popleft()
+                self._active[job.number] = job
+            if self._to_warm and not warming:
+                job = self._to_warm.popleft()
                 self._active[job.number] = job
             return not self._stopping
 
@@ -170,7 +185,8 @@ class LocalEngine:
 
 
 def _packed(jobs: list[_Job]) -> tuple[list[_Job], list[Feed]]:
-    """What goes into the next pass: all that is small, and then prompts, oldest first, as far as there is room."""
+    """What goes into the next pass: all that is small, and then prompts, oldest first, as far as there is room; last
+    what is warmed, of which requests beside it notice little."""
     small = [job for job in jobs if not job.is_prompt]
     limit = _STREAM_STEP_TOKENS if any(isinstance(job.work, GenerateWork) for job in small) else _STEP_TOKENS
     chosen, parts = list[_Job](), list[Feed]()
@@ -179,7 +195,10 @@ def _packed(jobs: list[_Job]) -> tuple[list[_Job], list[Feed]]:
         chosen.append(job)
         parts.append(job.feed.part(job.fed, len(job.feed)) if job.fed else job.feed)
     room = max(limit - sum(map(len, parts)), _LEAST_PROMPT_TOKENS)
-    for job in jobs:
+    for job in sorted(jobs, key=lambda job: job.is_warming):
+        if job.is_warming:
+            room = max(limit - sum(map(len, parts)), 0)
+            room = min(room, _LEAST_PROMPT_TOKENS) if parts else room
         if job.is_prompt and room:
             assert job.feed
             end = min(job.fed + room, len(job.feed))
