@@ -150,7 +150,9 @@ def test_a_conversation_is_warmed_up_to_where_it_goes_on(tmp_path: Path) -> None
 def test_what_was_fed_of_a_warming_that_is_cut_short_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request, "_WARM_STEP_TOKENS", 8)
     catalog = tiny.catalog(tmp_path / "c", 20)
-    decoder = Decoder(tiny.model(), catalog.reader, running.LIMITS, cache_bytes=10**8)
+    decoder = Decoder(tiny.model(), catalog.reader, running.LIMITS, max_running=1, cache_bytes=10**8)
+    running_request = decoder.decode(RankWork(asking("hi")), time.monotonic())
+    next(running_request)  # has the one context that requests have
     steps = decoder.decode(WarmWork(RECOMMEND, HISTORY), time.monotonic())
     feed = next(steps)
     for _ in range(2):
@@ -158,6 +160,7 @@ def test_what_was_fed_of_a_warming_that_is_cut_short_is_kept(tmp_path: Path, mon
         assert len(feed) == 8
         feed = steps.send(*decoder.backbone.run([feed]))
     steps.close()
+    running_request.close()
     engine = LocalEngine(decoder)
     (ranked,) = running.answer(engine, RankWork(RECOMMEND, HISTORY))
     engine.stop()
