@@ -5,6 +5,7 @@ NeoError
 │   └── PromptTooLongError   the prompt does not fit the context                OUT_OF_RANGE
 ├── NotFoundError            item, model or catalog that is not there           NOT_FOUND
 ├── NoEligibleItemError      the constraints leave nothing (unary calls)        FAILED_PRECONDITION
+├── PrefixCacheError         this worker remembers no prompts                   FAILED_PRECONDITION
 ├── OverloadedError          no room now; try again later                       RESOURCE_EXHAUSTED
 ├── SlowClientError          the client does not read its stream                RESOURCE_EXHAUSTED
 ├── ConflictError            somebody else changed it meanwhile; look again     ABORTED
@@ -86,6 +87,12 @@ class NoEligibleItemError(NeoError):
     """The constraints leave no item to answer with."""
 
     reason = "NO_ELIGIBLE_ITEM"
+
+
+class PrefixCacheError(NeoError):
+    """Nothing can be warmed where no prompt is remembered. Operator action: what the message says."""
+
+    reason = "NO_PREFIX_CACHE"
 
 
 class OverloadedError(NeoError):

@@ -2,7 +2,7 @@
 
 from neo_runtime.client.client import AsyncNeoClient, NeoClient, generate_request, rank_request
 from neo_runtime.client.errors import CallError
-from neo_runtime.client.values import Event, Finish, Item, ItemSpan, RankedItem, Ranking, Start, Text
+from neo_runtime.client.values import Event, Finish, Item, ItemSpan, RankedItem, Ranking, Start, Text, Warmed
 
 __all__ = [
     "AsyncNeoClient",
@@ -16,6 +16,7 @@ __all__ = [
     "Ranking",
     "Start",
     "Text",
+    "Warmed",
     "generate_request",
     "rank_request",
 ]

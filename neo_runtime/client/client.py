@@ -12,7 +12,7 @@ from neo_runtime.client import requests as build
 from neo_runtime.client.errors import to_call_error, translated
 from neo_runtime.client.filters import Where
 from neo_runtime.client.requests import Format, Prompt, TaskName
-from neo_runtime.client.values import Event, EventReader, Ranking, ranked_item, usage
+from neo_runtime.client.values import Event, EventReader, Ranking, Warmed, ranked_item, usage
 from neo_runtime.types import ItemKey
 from neo_runtime.v1 import catalog_admin_service_pb2 as admin_pb
 from neo_runtime.v1 import catalog_admin_service_pb2_grpc as admin_rpc
@@ -90,6 +90,16 @@ def _ranking(response: pb.RankItemsResponse) -> Ranking:
     )
 
 
+def _warmed(response: pb.WarmResponse) -> Warmed:
+    return Warmed(
+        response.prompt_tokens,
+        response.cached_prompt_tokens,
+        response.catalog.generation,
+        response.catalog.snapshot,
+        response.unknown_history_items,
+    )
+
+
 class NeoClient:
     """Blocking client. Every call has a deadline; CallError tells what was wrong."""
 
@@ -103,6 +113,12 @@ class NeoClient:
         """One ranked list; see `rank_request`."""
         with translated():
             return _ranking(self._generation.RankItems(request, timeout=self._timeout_s))
+
+    def warm(self, request: pb.RankItemsRequest | pb.GenerateRequest) -> Warmed:
+        """Have the prompt of a later request computed ahead, as far as it is known: a history may grow, a conversation
+        may end with any message. Worth it over the same client alone: other workers do not know of it."""
+        with translated():
+            return _warmed(self._generation.Warm(build.warm(request), timeout=self._timeout_s))
 
     def generate(self, request: pb.GenerateRequest) -> Iterator[Event]:
         """A stream of text and items; see `generate_request`. Leaving the loop early cancels the answer."""
@@ -165,6 +181,10 @@ class AsyncNeoClient:
     async def rank(self, request: pb.RankItemsRequest) -> Ranking:
         with translated():
             return _ranking(await self._generation.RankItems(request, timeout=self._timeout_s))
+
+    async def warm(self, request: pb.RankItemsRequest | pb.GenerateRequest) -> Warmed:
+        with translated():
+            return _warmed(await self._generation.Warm(build.warm(request), timeout=self._timeout_s))
 
     async def generate(self, request: pb.GenerateRequest) -> AsyncIterator[Event]:
         """Close the iterator (`aclosing`) to cancel an answer that is not wanted to its end."""

@@ -41,6 +41,16 @@ def conversation(prompt: Prompt) -> pb.Conversation:
     return pb.Conversation(messages=[pb.Message(role=pb.Message.ROLE_USER, contents=contents(prompt))])
 
 
+def warm(later: pb.RankItemsRequest | pb.GenerateRequest) -> pb.WarmRequest:
+    """What makes the prompt of a later request."""
+    request = pb.WarmRequest(model=later.model, user=later.user)
+    if later.HasField("task"):
+        request.task.CopyFrom(later.task)
+    else:
+        request.conversation.CopyFrom(later.conversation)
+    return request
+
+
 def user(history: Iterable[ItemKey], region: str) -> pb.UserContext:
     interactions = [pb.UserContext.Interaction(item=item_ref(key)) for key in history]
     return pb.UserContext(history=interactions, features={"region": region} if region else {})

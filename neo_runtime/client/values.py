@@ -35,9 +35,10 @@ class RankedItem:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and seconds."""
+    """Tokens and seconds; of the prompt's tokens, `cached_prompt_tokens` were remembered by the worker."""
 
     prompt_tokens: int
+    cached_prompt_tokens: int
     text_tokens: int
     sid_tokens: int
     queue_time_s: float
@@ -54,6 +55,18 @@ class Ranking:
     snapshot: str
     unknown_history_items: int
     usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """Answer of `warm`: the prompt's tokens as the catalog is in `generation` of `snapshot`, and how many of them were
+    remembered before."""
+
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    generation: int
+    snapshot: str
+    unknown_history_items: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +139,7 @@ def attribute(value: catalog_pb2.AttributeValue) -> Attribute:
 def usage(message: pb.Usage) -> Usage:
     return Usage(
         message.prompt_tokens,
+        message.cached_prompt_tokens,
         message.text_tokens,
         message.sid_tokens,
         message.queue_time.ToNanoseconds() / 1e9,
@@ -138,7 +152,7 @@ class EventReader:
     """Messages of one stream to events; usage is kept for the end."""
 
     def __init__(self) -> None:
-        self._usage = Usage(0, 0, 0, 0.0, 0.0, 0.0)
+        self._usage = Usage(0, 0, 0, 0, 0.0, 0.0, 0.0)
 
     def read(self, message: pb.GenerateResponse) -> Event | None:
         """None for usage, and for kinds that a newer server may send."""

@@ -1,7 +1,7 @@
 """What a front end asks of a decode engine, and what comes back: typed messages, no gRPC, no torch.
 
 A sink is called on a thread of the engine's, in order, and never after its last event, which is `Finished`,
-`RankedList` or a `NeoError`.
+`RankedList`, `Warmed` or a `NeoError`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,15 @@ class RankWork:
     max_results: int = 10
 
 
-Work = GenerateWork | RankWork
+@dataclass(frozen=True, slots=True)
+class WarmWork:
+    """A prompt that a later request is expected to begin with. Requests go first. It may end with any turn."""
+
+    prompt: Prompt
+    history: tuple[ItemKey, ...] = ()
+
+
+Work = GenerateWork | RankWork | WarmWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +99,10 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and seconds of one request."""
+    """Tokens and seconds of one request; of the prompt's tokens, `cached_prompt_tokens` were not fed."""
 
     prompt_tokens: int
+    cached_prompt_tokens: int
     text_tokens: int
     sid_tokens: int
     queue_time_s: float
@@ -157,7 +166,18 @@ class RankedList:
     usage: Usage
 
 
-EngineEvent = Started | TextChunk | Span | Finished | RankedList
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """The only event of a prompt that was warmed: it is in the prefix cache, `cached_prompt_tokens` were before."""
+
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    generation: int
+    snapshot: str
+    unknown_history: int
+
+
+EngineEvent = Started | TextChunk | Span | Finished | RankedList | Warmed
 Sink = Callable[[EngineEvent | NeoError], None]
 
 
@@ -182,6 +202,11 @@ class Engine(Protocol):
 
     @property
     def queued(self) -> int: ...
+
+    @property
+    def cached_bytes(self) -> int:
+        """What the prefix cache holds."""
+        ...
 
     def watch(self, told: Callable[[bool], None]) -> None:
         """Say at once and at every change, on any thread, whether requests can be answered."""

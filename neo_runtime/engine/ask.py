@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import queue
 
-from neo_runtime.engine.api import Engine, EngineEvent, Finished, GenerateWork, RankedList, RankWork
+from neo_runtime.engine.api import Engine, EngineEvent, Finished, RankedList, Warmed, Work
 from neo_runtime.errors import NeoError
 
 
-def answer(engine: Engine, work: GenerateWork | RankWork, *, timeout_s: float | None = None) -> list[EngineEvent]:
+def answer(engine: Engine, work: Work, *, timeout_s: float | None = None) -> list[EngineEvent]:
     """Every event of one request; raises the error that ended it, queue.Empty after `timeout_s` without an event."""
     inbox: queue.Queue[EngineEvent | NeoError] = queue.Queue()
     engine.submit(work, inbox.put)
     events: list[EngineEvent] = []
-    while not events or not isinstance(events[-1], Finished | RankedList):
+    while not events or not isinstance(events[-1], Finished | RankedList | Warmed):
         event = inbox.get(timeout=timeout_s)
         if isinstance(event, NeoError):
             raise event

@@ -43,6 +43,9 @@ def backbone_of(lm: PreTrainedModel, *, contexts: int, columns: int, cache_bytes
 class Backbone(ABC):
     """One model. Used by one thread."""
 
+    cache: PrefixCache | None = None
+    """None: it can remember no prompt."""
+
     def __init__(self, lm: PreTrainedModel) -> None:
         """ModelError for attention that a tree mask does not describe, and for heads that do more than multiply."""
         self.lm, self.device = lm, lm.device
@@ -160,6 +163,8 @@ class _PoolColumns:
 
 class PackedBackbone(Backbone):
     """All feeds in one pass through the model, as one sequence; see `attention`."""
+
+    cache: PrefixCache
 
     def __init__(self, lm: PreTrainedModel, *, contexts: int, columns: int, cache_bytes: int = 0) -> None:
         """`columns`: of the longest context, its beams included. `cache_bytes`: what the prefix cache may hold."""

@@ -26,6 +26,7 @@ from neo_runtime.engine.messages import (
     CloseCatalog,
     Events,
     FromEngine,
+    Load,
     OpenCatalog,
     Opened,
     Pause,
@@ -78,17 +79,17 @@ class Outgoing:
     def __init__(self, connection: Connection) -> None:
         self._connection, self._lock = connection, threading.Lock()
         self._events: list[tuple[int, EngineEvent | NeoError]] = []
-        self._counts = 0, 0
+        self._load = Load()
 
     def put(self, number: int, event: EngineEvent | NeoError) -> None:
         self._events.append((number, event))
 
     def flush(self, engine: LocalEngine) -> None:
         events, self._events = self._events, []
-        counts = engine.running, engine.queued
-        if events or counts != self._counts:
-            self._counts = counts
-            self.send(Events(tuple(events), *counts))
+        load = _load(engine)
+        if events or load != self._load:
+            self._load = load
+            self.send(Events(tuple(events), load))
 
     def send(self, message: FromEngine) -> None:
         """A pipe that nobody reads any more is the recv loop's to notice."""
@@ -131,7 +132,7 @@ def _serve(connection: Connection, engine: LocalEngine, catalogs: Catalogs, outg
                     try:
                         numbers[message.number] = engine.submit(message.work, partial(outgoing.put, message.number))
                     except NeoError as error:
-                        outgoing.send(Events(((message.number, error),), engine.running, engine.queued))
+                        outgoing.send(Events(((message.number, error),), _load(engine)))
                 case Cancel():
                     if message.number in numbers:
                         engine.cancel(numbers.pop(message.number))
@@ -143,6 +144,10 @@ def _serve(connection: Connection, engine: LocalEngine, catalogs: Catalogs, outg
                     catalogs.serve(message.number)
                 case CloseCatalog():
                     aside.submit(catalogs.close, message.number)
+
+
+def _load(engine: LocalEngine) -> Load:
+    return Load(engine.running, engine.queued, engine.cached_bytes)
 
 
 def _open(message: OpenCatalog, catalogs: Catalogs, outgoing: Outgoing) -> None:

@@ -60,9 +60,9 @@ class Context:
         return self._columns
 
     def begin(self, tokens: Sequence[int]) -> int:
-        """Start with what is remembered of a prompt, at least one token short of it; how many need not be fed."""
+        """Start with what is remembered of the beginning of `tokens`; how many need not be fed."""
         assert not self._line
-        self._line = self._columns.restore(tokens[:-1])
+        self._line = self._columns.restore(tokens)
         return self._line
 
     def remember(self, tokens: Sequence[int]) -> None:

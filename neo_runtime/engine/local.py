@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from neo_runtime.engine.api import EngineLimits, GenerateWork, RankWork, Sink
+from neo_runtime.engine.api import EngineLimits, GenerateWork, Sink, WarmWork, Work
 from neo_runtime.engine.passes import Feed, Floats
 from neo_runtime.engine.request import Decoder, Steps
 from neo_runtime.errors import NeoError, OverloadedError, UnavailableError
@@ -29,7 +29,7 @@ _LEAST_PROMPT_TOKENS = 32  # however many beams there are, prompts move on
 @dataclass(slots=True)
 class _Job:
     number: int
-    work: GenerateWork | RankWork
+    work: Work
     sink: Sink
     queued_at: float
     steps: Steps[None] | None = None
@@ -41,9 +41,14 @@ class _Job:
         """Whether what is left to feed may be fed in parts."""
         return self.feed is not None and self.feed.visible is None and len(self.feed) - self.fed > 1
 
+    @property
+    def is_warming(self) -> bool:
+        return isinstance(self.work, WarmWork)
+
 
 class LocalEngine:
-    """As many requests as the decoder takes run, `max_queued` wait, the rest is refused."""
+    """As many requests as the decoder takes run, `max_queued` wait, the rest is refused. Beside them one prompt is
+    warmed, and as many wait for that."""
 
     def __init__(
         self, decoder: Decoder, *, max_queued: int = 256, after_pass: Callable[[], None] = lambda: None
@@ -51,7 +56,7 @@ class LocalEngine:
         """`after_pass` is called on the engine's thread when all sinks have been called for what a pass brought."""
         self._decoder, self._max_queued, self._after_pass = decoder, max_queued, after_pass
         self._changed = threading.Condition()
-        self._queue: deque[_Job] = deque()
+        self._queue, self._to_warm = deque[_Job](), deque[_Job]()
         self._active: dict[int, _Job] = {}
         self._cancelled: set[int] = set()
         self._paused: set[int] = set()
@@ -70,19 +75,25 @@ class LocalEngine:
 
     @property
     def queued(self) -> int:
-        return len(self._queue)
+        return len(self._queue) + len(self._to_warm)
+
+    @property
+    def cached_bytes(self) -> int:
+        cache = self._decoder.backbone.cache
+        return cache.nbytes if cache else 0
 
     def watch(self, told: Callable[[bool], None]) -> None:
         told(True)
 
-    def submit(self, work: GenerateWork | RankWork, sink: Sink) -> int:
+    def submit(self, work: Work, sink: Sink) -> int:
         with self._changed:
             if self._stopping:
                 raise UnavailableError("the engine is stopping")
-            if len(self._queue) >= self._max_queued:
-                raise OverloadedError(f"{self._max_queued} requests are waiting already")
             job = _Job(next(self._numbers), work, sink, time.monotonic())
-            self._queue.append(job)
+            queue = self._to_warm if job.is_warming else self._queue
+            if len(queue) >= self._max_queued:
+                raise OverloadedError(f"{self._max_queued} requests are waiting already")
+            queue.append(job)
             self._changed.notify()
             return job.number
 
@@ -98,10 +109,10 @@ class LocalEngine:
 
     def cancel(self, request: int) -> None:
         with self._changed:
-            waiting = [job for job in self._queue if job.number == request]
-            for job in waiting:
-                self._queue.remove(job)
-                self._paused.discard(request)
+            for queue in (self._queue, self._to_warm):
+                for job in [job for job in queue if job.number == request]:
+                    queue.remove(job)
+                    self._paused.discard(request)
             if request in self._active:
                 self._cancelled.add(request)
                 self._changed.notify()
@@ -122,7 +133,7 @@ class LocalEngine:
                     self._advance(job, None)
             self._pass()
             self._after_pass()
-        for job in [*self._active.values(), *self._queue]:
+        for job in [*self._active.values(), *self._queue, *self._to_warm]:
             self._end(job)
             job.sink(UnavailableError("the engine stopped"))
         self._after_pass()
@@ -148,15 +159,19 @@ class LocalEngine:
     def _admit(self) -> bool:
         """Move waiting requests in; sleep while there is nothing to do. False: stop."""
         with self._changed:
-            while not (self._stopping or self._cancelled or self._active.keys() - self._paused or self._queue_moves()):
+            while not (self._stopping or self._cancelled or self._active.keys() - self._paused or self._next_queue()):
                 self._changed.wait()
-            while self._queue_moves():
-                job = self._queue.popleft()
+            while queue := self._next_queue():
+                job = queue.popleft()
                 self._active[job.number] = job
             return not self._stopping
 
-    def _queue_moves(self) -> bool:
-        return bool(self._queue) and len(self._active) < self._decoder.max_running
+    def _next_queue(self) -> deque[_Job] | None:
+        """Where a job waits that there is room for: one more for what is warmed."""
+        warming = sum(job.is_warming for job in self._active.values())
+        if self._queue and len(self._active) - warming < self._decoder.max_running:
+            return self._queue
+        return self._to_warm if self._to_warm and not warming else None
 
     def _advance(self, job: _Job, answer: list[Floats] | None) -> None:
         """Up to the next feed, or to the end."""
@@ -196,7 +211,8 @@ class LocalEngine:
 
 
 def _packed(jobs: list[_Job]) -> tuple[list[_Job], list[Feed]]:
-    """What goes into the next pass: all that is small, and then prompts, oldest first, as far as there is room."""
+    """What goes into the next pass: all that is small, and then prompts, oldest first, as far as there is room; last
+    what is warmed, of which requests beside it notice little."""
     small = [job for job in jobs if not job.is_prompt]
     limit = _STREAM_STEP_TOKENS if any(isinstance(job.work, GenerateWork) for job in small) else _STEP_TOKENS
     chosen, parts = list[_Job](), list[Feed]()
@@ -205,7 +221,10 @@ def _packed(jobs: list[_Job]) -> tuple[list[_Job], list[Feed]]:
         chosen.append(job)
         parts.append(job.feed.part(job.fed, len(job.feed)) if job.fed else job.feed)
     room = max(limit - sum(map(len, parts)), _LEAST_PROMPT_TOKENS)
-    for job in jobs:
+    for job in sorted(jobs, key=lambda job: job.is_warming):
+        if job.is_warming:
+            room = max(limit - sum(map(len, parts)), 0)
+            room = min(room, _LEAST_PROMPT_TOKENS) if parts else room
         if job.is_prompt and room:
             assert job.feed
             end = min(job.fed + room, len(job.feed))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from neo_runtime.config import Settings
 from neo_runtime.engine.api import EngineEvent, EngineLimits, Work
@@ -95,13 +96,20 @@ class Opened:
     error: NeoError | None = None
 
 
+class Load(NamedTuple):
+    """Requests, and bytes of the prefix cache."""
+
+    running: int = 0
+    queued: int = 0
+    cached_bytes: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Events:
-    """What one pass brought, by request and in order, and how many requests there are."""
+    """What one pass brought, by request and in order, and how the engine is."""
 
     events: tuple[tuple[int, EngineEvent | NeoError], ...]
-    running: int
-    queued: int
+    load: Load
 
 
 FromEngine = Ready | Refused | Opened | Events

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 
@@ -17,7 +18,13 @@ class _Node:
     columns: torch.Tensor
     parent: _Node | None
     children: dict[int, _Node] = field(default_factory=dict)
-    used: int = 0
+
+
+class _Match(NamedTuple):
+    """How many of a node's tokens are shared, at least one."""
+
+    node: _Node
+    tokens: int
 
 
 class PrefixCache:
@@ -25,72 +32,74 @@ class PrefixCache:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes, self.nbytes = max_bytes, 0
-        self.hit_tokens = self.asked_tokens = 0
         self._root = _Node((), torch.empty(0), None)
-        self._leaves: set[_Node] = set()
-        self._clock = itertools.count(1)
+        # Least recently used first, and every node before its parent: so the first is always a leaf.
+        self._by_use: OrderedDict[_Node, None] = OrderedDict()
 
     def find(self, tokens: Sequence[int]) -> list[torch.Tensor]:
         """Columns of the longest beginning of `tokens` that is here, in parts [layers × 2, heads, n, width]."""
-        parts = [node.columns[:, :, :matched] for node, matched in self._walk(tuple(tokens))]
-        self.asked_tokens += len(tokens)
-        self.hit_tokens += sum(part.shape[2] for part in parts)
-        return parts
+        path = self._path(tuple(tokens))
+        self._use([match.node for match in path])
+        return [match.node.columns[:, :, : match.tokens] for match in path]
 
     def insert(self, tokens: Sequence[int], read: Callable[[int, int], torch.Tensor]) -> None:
-        """Remember `tokens`; `read(start, end)` copies the columns of a part of them."""
+        """Remember `tokens`; `read(start, end)` copies the columns of a part of them. No-op for what alone would not
+        fit."""
         if not self.max_bytes:
             return
         tokens = tuple(tokens)
-        node, known = self._root, 0
-        for node, matched in self._walk(tokens):
-            known += matched
-            if matched < len(node.tokens):
-                self._split(node, matched)
-        if known == len(tokens):
-            return
-        columns = read(known, len(tokens))
-        if columns.nbytes > self.max_bytes:
-            return
-        leaf = _Node(tokens[known:], columns, node, used=next(self._clock))
-        node.children[tokens[known]] = leaf
-        self._leaves.discard(node)
-        self._leaves.add(leaf)
-        self.nbytes += columns.nbytes
+        path = self._path(tokens)
+        nodes, known = [match.node for match in path], sum(match.tokens for match in path)
+        if known < len(tokens):
+            columns = read(known, len(tokens))
+            if columns.nbytes > self.max_bytes:
+                return
+            if path and path[-1].tokens < len(path[-1].node.tokens):
+                nodes[-1] = self._split(*path[-1])
+            leaf = _Node(tokens[known:], columns, nodes[-1] if nodes else self._root)
+            nodes.append(self._attach(leaf))
+            self.nbytes += columns.nbytes
+        self._use(nodes)
         while self.nbytes > self.max_bytes:
-            self._forget(min(self._leaves, key=lambda node: node.used))
+            self._forget()
 
-    def _walk(self, tokens: tuple[int, ...]) -> Iterator[tuple[_Node, int]]:
-        """The nodes along `tokens`, each with how many of its own they share, at least one."""
-        node, done, now = self._root, 0, next(self._clock)
+    def _path(self, tokens: tuple[int, ...]) -> list[_Match]:
+        """The nodes along `tokens`, from the root on."""
+        path, node, done = list[_Match](), self._root, 0
         while done < len(tokens) and tokens[done] in node.children:
             node = node.children[tokens[done]]
             matched = _common(node.tokens, tokens[done : done + len(node.tokens)])
-            node.used = now
-            yield node, matched
+            path.append(_Match(node, matched))
             done += matched
             if matched < len(node.tokens):
-                return
+                break
+        return path
 
-    def _split(self, node: _Node, place: int) -> None:
-        """`node` ends before `place`; what follows becomes its only child. Copies: a view would keep both alive."""
-        rest = _Node(node.tokens[place:], node.columns[:, :, place:].clone(), node, node.children, node.used)
-        for child in rest.children.values():
-            child.parent = rest
-        if node in self._leaves:
-            self._leaves.discard(node)
-            self._leaves.add(rest)
-        node.tokens, node.columns = node.tokens[:place], node.columns[:, :, :place].clone()
-        node.children = {rest.tokens[0]: rest}
+    def _use(self, path: Sequence[_Node]) -> None:
+        for node in reversed(path):
+            self._by_use[node] = None
+            self._by_use.move_to_end(node)
 
-    def _forget(self, leaf: _Node) -> None:
-        parent = leaf.parent
-        assert parent is not None
-        del parent.children[leaf.tokens[0]]
-        self._leaves.discard(leaf)
+    def _split(self, node: _Node, place: int) -> _Node:
+        """A new node takes what is before `place`, and is not used yet. Copies: a view would keep all alive."""
+        assert node.parent is not None
+        upper = self._attach(_Node(node.tokens[:place], node.columns[:, :, :place].clone(), node.parent))
+        node.tokens, node.columns, node.parent = node.tokens[place:], node.columns[:, :, place:].clone(), upper
+        self._attach(node)
+        return upper
+
+    def _attach(self, node: _Node) -> _Node:
+        assert node.parent is not None
+        node.parent.children[node.tokens[0]] = node
+        return node
+
+    def _forget(self) -> None:
+        """The leaf that was not used for longest."""
+        leaf, _ = self._by_use.popitem(last=False)
+        assert leaf.parent is not None
+        assert not leaf.children
+        del leaf.parent.children[leaf.tokens[0]]
         self.nbytes -= leaf.columns.nbytes
-        if parent is not self._root and not parent.children:
-            self._leaves.add(parent)
 
 
 def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:

@@ -19,13 +19,14 @@ from multiprocessing.connection import Connection
 import structlog
 
 from neo_runtime.config import Settings
-from neo_runtime.engine.api import EngineLimits, Finished, RankedList, Sink, Work
+from neo_runtime.engine.api import EngineLimits, Finished, RankedList, Sink, Warmed, Work
 from neo_runtime.engine.messages import (
     Begin,
     Cancel,
     CloseCatalog,
     Events,
     FromEngine,
+    Load,
     OpenCatalog,
     Opened,
     Pause,
@@ -63,7 +64,7 @@ class EngineProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._first: Future[EngineLimits] = Future()
-        self._counts = 0, 0
+        self._load = Load()
         self._thread = threading.Thread(target=self._keep, name="neo-engine-process", daemon=True)
         self._thread.start()
         try:
@@ -81,11 +82,15 @@ class EngineProcess:
 
     @property
     def running(self) -> int:
-        return self._counts[0]
+        return self._load.running
 
     @property
     def queued(self) -> int:
-        return max(len(self._sinks) - self._counts[0], 0)
+        return max(len(self._sinks) - self._load.running, 0)
+
+    @property
+    def cached_bytes(self) -> int:
+        return self._load.cached_bytes
 
     def watch(self, told: Callable[[bool], None]) -> None:
         with self._lock:
@@ -210,9 +215,9 @@ class EngineProcess:
 
     def _take(self, message: FromEngine) -> None:
         if isinstance(message, Events):
-            self._counts = message.running, message.queued
+            self._load = message.load
             for number, event in message.events:
-                is_last = isinstance(event, Finished | RankedList | NeoError)
+                is_last = isinstance(event, Finished | RankedList | Warmed | NeoError)
                 sink = self._sinks.pop(number, None) if is_last else self._sinks.get(number)
                 if sink is not None:
                     sink(event)
@@ -226,7 +231,7 @@ class EngineProcess:
     def _lose(self) -> None:
         """Nothing of this life is answered any more."""
         with self._lock:
-            lost, self._sinks, self._counts = list(self._sinks.values()), {}, (0, 0)
+            lost, self._sinks, self._load = list(self._sinks.values()), {}, Load()
             was_ready, self._connection = self._connection is not None, None
             waiting, self._opening = list(self._opening.values()), {}
         if was_ready:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from neo_runtime.catalog.reader import Pinned
 from neo_runtime.engine.api import (
+    Constraints,
     EngineEvent,
     EngineLimits,
     Finished,
@@ -29,6 +30,9 @@ from neo_runtime.engine.api import (
     Started,
     TextChunk,
     Usage,
+    Warmed,
+    WarmWork,
+    Work,
 )
 from neo_runtime.engine.backbone import backbone_of
 from neo_runtime.engine.passes import Feed, Floats, Head
@@ -40,6 +44,7 @@ from neo_runtime.errors import (
     InvalidRequestError,
     NoEligibleItemError,
     NotFoundError,
+    PrefixCacheError,
     PromptTooLongError,
 )
 from neo_runtime.model.checkpoint import NeoModel
@@ -63,6 +68,7 @@ class Pins(Protocol):
 T = TypeVar("T")
 Steps = Generator[EngineEvent | Feed, list[Floats], T]
 """Sent to after a feed: the answers to its heads. After an event nothing is sent."""
+_WARM_STEP_TOKENS = 128  # a part: short passes, and a request that comes in the middle takes over what is done
 
 
 class Decoder:
@@ -82,20 +88,39 @@ class Decoder:
         self.model, self.reader, self.limits, self.max_running = model, reader, limits, max_running
         warm_up()
         levels = max(space.levels for space in model.vocabulary.spaces.values())
+        self.span_tokens = levels + 2  # of the longest, markers included
         columns = limits.max_context_tokens + limits.max_beam_width * (levels - 1)
-        self.backbone = backbone_of(model.lm, contexts=max_running, columns=columns, cache_bytes=cache_bytes)
+        contexts = max_running + bool(cache_bytes)  # one more for what is warmed: requests never wait for that
+        self.backbone = backbone_of(model.lm, contexts=contexts, columns=columns, cache_bytes=cache_bytes)
         self.spans = SpanDecoder(model.vocabulary, normalization)
         self.renderer = PromptRenderer(model.tokenizer, model.vocabulary)
         self.end_tokens = _end_tokens(model)
         self.banned = np.array(sorted(_control_tokens(model) - self.end_tokens), np.int64)
 
-    def decode(self, work: GenerateWork | RankWork, queued_at: float) -> Steps[None]:
+    def decode(self, work: Work, queued_at: float) -> Steps[None]:
         """Events of one request, and what it wants fed. Raises NeoError; frees its context also when it is closed."""
+        if isinstance(work, WarmWork):
+            self._refuse_without_cache()
         request = _Request(self, work, queued_at)
         try:
-            yield from request.rank(work) if isinstance(work, RankWork) else _Stream(request, work).events()
+            match work:
+                case GenerateWork():
+                    yield from _Stream(request, work).events()
+                case RankWork():
+                    yield from request.rank(work)
+                case WarmWork():
+                    yield from request.warm()
         finally:
             request.context.close()
+
+    def _refuse_without_cache(self) -> None:
+        if self.backbone.cache is None:
+            raise PrefixCacheError(
+                f"models of kind {self.model.lm.config.model_type} take no prompts over from one another; "
+                "send requests without warming"
+            )
+        if not self.backbone.cache.max_bytes:
+            raise PrefixCacheError("this worker remembers no prompts; start it with prefix_cache_mb above 0")
 
 
 @dataclass(slots=True)
@@ -106,14 +131,14 @@ class _Prepared:
 
 
 class _Request:
-    """What ranked lists and streams have in common."""
+    """What ranked lists, streams and warming have in common."""
 
-    def __init__(self, decoder: Decoder, work: GenerateWork | RankWork, queued_at: float) -> None:
+    def __init__(self, decoder: Decoder, work: Work, queued_at: float) -> None:
         self.decoder, self.work = decoder, work
-        self.constraints = work.constraints
+        self.constraints = Constraints() if isinstance(work, WarmWork) else work.constraints
         self.queue_time_s = time.monotonic() - queued_at
         self.context = decoder.backbone.context()
-        self.prompt_tokens = self.text_tokens = self.sid_tokens = 0
+        self.prompt_tokens = self.cached_prompt_tokens = self.text_tokens = self.sid_tokens = 0
         self.prefill_time_s = 0.0
         self.snapshot = ""  # what the newest restricted view was pinned in
         self._started_at = time.monotonic()
@@ -167,9 +192,9 @@ class _Request:
         return pinned.view.restrict(wanted)
 
     def prefill(self, tokens: list[int], heads: Sequence[Head]) -> Steps[list[Floats]]:
-        """Feed a prompt, but for what is remembered of it."""
+        """Feed a prompt, but for what is remembered of it. The last token is fed at any rate: the heads are its."""
         started = time.monotonic()
-        known = self.context.begin(tokens)
+        known = self.cached_prompt_tokens = self.context.begin(tokens[:-1])
         found = yield self.context.extend(tokens[known:], heads)
         self.context.remember(tokens)
         self.prefill_time_s = time.monotonic() - started
@@ -178,12 +203,12 @@ class _Request:
     def usage(self) -> Usage:
         decode_s = time.monotonic() - self._started_at - self.prefill_time_s
         return Usage(
-            self.prompt_tokens, self.text_tokens, self.sid_tokens, self.queue_time_s, self.prefill_time_s, decode_s
-        )
+            self.prompt_tokens, self.cached_prompt_tokens, self.text_tokens, self.sid_tokens, self.queue_time_s,
+            self.prefill_time_s, decode_s,
+        )  # fmt: skip
 
     def rank(self, work: RankWork) -> Steps[None]:
-        longest = max(space.levels for space in self.decoder.model.vocabulary.spaces.values())
-        prepared = self.prepare(longest + 2)
+        prepared = self.prepare(self.decoder.span_tokens)
         view = self.restricted()
         if view.is_empty:
             raise NoEligibleItemError("the constraints leave no item to rank")
@@ -191,8 +216,20 @@ class _Request:
         tokens = [*prepared.tokens, self.decoder.model.vocabulary.span_open]
         opened = yield from self.prefill(tokens, spans.opening(view))
         found = yield from spans.search(self.context, opened, view, work.max_results)
-        self.sid_tokens = longest
+        self.sid_tokens = self.decoder.span_tokens - 2
         yield RankedList(tuple(found.ranked), view.generation, self.snapshot, prepared.unknown_history, self.usage())
+
+    def warm(self) -> Steps[None]:
+        """Feed what is not remembered of the prompt, and remember it part by part."""
+        prepared = self.prepare(self.decoder.span_tokens)
+        tokens, pinned = prepared.tokens, prepared.pinned
+        cached = fed = self.context.begin(tokens)
+        while fed < len(tokens):
+            part = tokens[fed : fed + _WARM_STEP_TOKENS]
+            yield self.context.extend(part)
+            fed += len(part)
+            self.context.remember(tokens[:fed])
+        yield Warmed(len(tokens), cached, pinned.view.generation, pinned.snapshot, prepared.unknown_history)
 
 
 class _Stream:
@@ -208,7 +245,7 @@ class _Stream:
 
     def events(self) -> Steps[None]:
         request, decoding = self._request, self._work.decoding
-        prepared = request.prepare(self._spare + 1)
+        prepared = request.prepare(self._decoder.span_tokens + 1)
         yield Started(prepared.pinned.view.generation, prepared.pinned.snapshot, prepared.unknown_history)
         (logits,) = yield from request.prefill(prepared.tokens, self._heads)
         vocabulary = self._decoder.model.vocabulary
@@ -250,14 +287,9 @@ class _Stream:
     def _tokens_used(self) -> int:
         return self._request.text_tokens + self._request.sid_tokens
 
-    @property
-    def _spare(self) -> int:
-        """Tokens of the longest span: one may open at the last place."""
-        return max(space.levels for space in self._decoder.model.vocabulary.spaces.values()) + 2
-
     def _room(self, prepared: _Prepared) -> int:
-        """Tokens that an answer may have: text by its limit, all by the context with a span to spare."""
-        left = self._decoder.limits.max_context_tokens - len(prepared.tokens) - self._spare
+        """Tokens that an answer may have: text by its limit, all by the context with a span to spare for the last."""
+        left = self._decoder.limits.max_context_tokens - len(prepared.tokens) - self._decoder.span_tokens
         return min(left, self._work.decoding.max_output_tokens + self._request.sid_tokens)
 
     def _next_token(self, logits: Floats) -> int:
@@ -299,7 +331,7 @@ class _Stream:
         yield Finished(reason, self._request.usage())
 
 
-def _named_items(work: GenerateWork | RankWork) -> dict[ItemKey, str]:
+def _named_items(work: Work) -> dict[ItemKey, str]:
     """Items in the prompt itself, with the field that names them."""
     prompt = work.prompt
     if isinstance(prompt, Conversation):

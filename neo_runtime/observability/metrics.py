@@ -10,6 +10,9 @@ FIRST_EVENT_SECONDS = Histogram(
     "neo_time_to_first_item_or_text_seconds", "From the call to its first content.", ["rpc"]
 )
 ITEMS_EMITTED = Counter("neo_items_emitted", "Items named in answers.", ["item_type"])
+PREFIX_CACHE_BYTES = Gauge("neo_prefix_cache_bytes", "What is remembered of prompts, as of the newest answer.")
+PREFIX_CACHE_ASKED_TOKENS = Counter("neo_prefix_cache_asked_tokens", "Prompt tokens of answers.")
+PREFIX_CACHE_HIT_TOKENS = Counter("neo_prefix_cache_hit_tokens", "Those of them that were remembered.")
 SERVED_GENERATION = Gauge("neo_trie_generation", "Newest catalog generation that a request was served from.")
 EVENTS_APPLIED = Counter("neo_events_applied", "Item events by what they did.", ["outcome"])
 CATALOG_GENERATION = Gauge("neo_catalog_generation", "Newest generation that this worker committed.")

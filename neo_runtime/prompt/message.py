@@ -22,7 +22,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A free prompt. The last turn is the user's."""
+    """A free prompt. The last turn is the user's, or another one's where a longer conversation is expected."""
 
     turns: tuple[Turn, ...]
 

@@ -29,7 +29,8 @@ class PromptRenderer:
         self._template_tokens = lru_cache(maxsize=1024)(self._encode_template)
 
     def render(self, conversation: Conversation, sids: Mapping[ItemKey, int]) -> list[int]:
-        """Token ids up to where the answer begins. `sids` holds the packed SID of every item that is named.
+        """Token ids up to where the answer begins, or where the next turn does if the last one is not the user's.
+        `sids` holds the packed SID of every item that is named.
 
         InvalidRequestError where the model's template does not allow the conversation.
         """
@@ -40,7 +41,9 @@ class PromptRenderer:
             for turn in conversation.turns
         ]
         try:
-            rendered = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            rendered = self._tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=conversation.turns[-1].role == "user"
+            )
         except TemplateError as error:  # many refuse a system message, or two of one role in a row
             violation = FieldViolation("conversation.messages", f"the model's template says: {error}")
             raise InvalidRequestError([violation], reason="CONVERSATION_UNSUPPORTED") from error

@@ -58,7 +58,10 @@ def attribute_value(value: Attribute) -> catalog_pb2.AttributeValue:
 
 
 def usage_message(usage: Usage) -> pb.Usage:
-    message = pb.Usage(prompt_tokens=usage.prompt_tokens, text_tokens=usage.text_tokens, sid_tokens=usage.sid_tokens)
+    message = pb.Usage(
+        prompt_tokens=usage.prompt_tokens, cached_prompt_tokens=usage.cached_prompt_tokens,
+        text_tokens=usage.text_tokens, sid_tokens=usage.sid_tokens,
+    )  # fmt: skip
     message.queue_time.FromTimedelta(timedelta(seconds=usage.queue_time_s))
     message.prefill_time.FromTimedelta(timedelta(seconds=usage.prefill_time_s))
     message.decode_time.FromTimedelta(timedelta(seconds=usage.decode_time_s))

@@ -17,13 +17,14 @@ from neo_runtime.engine.api import (
     Engine,
     Finished,
     FinishReason,
-    GenerateWork,
     Ranked,
     RankedList,
-    RankWork,
     Span,
     Started,
     TextChunk,
+    Usage,
+    Warmed,
+    Work,
 )
 from neo_runtime.errors import DeadlineError, UnavailableError
 from neo_runtime.model.about import ModelAbout
@@ -96,7 +97,20 @@ class GenerationService(rpc.GenerationServiceServicer):
             catalog=self._catalog_state(result.snapshot, result.generation),
             results=results,
             unknown_history_items=result.unknown_history,
-            usage=usage_message(result.usage),
+            usage=self._usage(result.usage),
+        )
+
+    async def Warm(self, request: pb.WarmRequest, context: Context) -> pb.WarmResponse:  # noqa: N802
+        work = self._requests().warm(request)
+        async with self._submitted(work) as outbox:
+            result = await outbox.get()
+            assert isinstance(result, Warmed)
+        metrics.PREFIX_CACHE_BYTES.set(self._engine.cached_bytes)
+        return pb.WarmResponse(
+            catalog=self._catalog_state(result.snapshot, result.generation),
+            prompt_tokens=result.prompt_tokens,
+            cached_prompt_tokens=result.cached_prompt_tokens,
+            unknown_history_items=result.unknown_history,
         )
 
     async def Generate(  # noqa: N802
@@ -138,7 +152,7 @@ class GenerationService(rpc.GenerationServiceServicer):
             return [pb.GenerateResponse(item_span=span)]
         assert isinstance(event, Finished)
         finish = pb.Finish(reason=_FINISH[event.reason], stop_sequence=event.stop_sequence)
-        return [pb.GenerateResponse(usage=usage_message(event.usage)), pb.GenerateResponse(finish=finish)]
+        return [pb.GenerateResponse(usage=self._usage(event.usage)), pb.GenerateResponse(finish=finish)]
 
     async def GetServingInfo(  # noqa: N802
         self, request: pb.GetServingInfoRequest, context: Context
@@ -177,7 +191,7 @@ class GenerationService(rpc.GenerationServiceServicer):
         return AnswerWriter(options, self._model.fingerprints, self._served.items)
 
     @asynccontextmanager
-    async def _submitted(self, work: GenerateWork | RankWork) -> AsyncIterator[Outbox]:
+    async def _submitted(self, work: Work) -> AsyncIterator[Outbox]:
         """The request runs as long as this block: cancelled, timed out or failed, the engine forgets it."""
         with self._served.hold():  # what a span is decoded on stays open until its titles are read
             outbox = Outbox()
@@ -202,6 +216,12 @@ class GenerationService(rpc.GenerationServiceServicer):
     def _catalog_state(self, snapshot: str, generation: int) -> pb.CatalogState:
         metrics.SERVED_GENERATION.set(generation)
         return pb.CatalogState(snapshot=snapshot, generation=generation)
+
+    def _usage(self, usage: Usage) -> pb.Usage:
+        metrics.PREFIX_CACHE_ASKED_TOKENS.inc(usage.prompt_tokens)
+        metrics.PREFIX_CACHE_HIT_TOKENS.inc(usage.cached_prompt_tokens)
+        metrics.PREFIX_CACHE_BYTES.set(self._engine.cached_bytes)
+        return usage_message(usage)
 
     def _count(self, ranked: tuple[Ranked, ...]) -> None:
         for row in ranked:

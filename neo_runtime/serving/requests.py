@@ -14,6 +14,7 @@ from neo_runtime.engine.api import (
     GenerateWork,
     OutputFormat,
     RankWork,
+    WarmWork,
 )
 from neo_runtime.errors import FieldViolation, InvalidRequestError, NotFoundError
 from neo_runtime.prompt.message import Conversation, Part, Prompt, Role, Task, TaskPrompt, Turn
@@ -82,9 +83,19 @@ class RequestReader:
         self._refuse()
         return RankWork(prompt, history, constraints, request.max_results or DEFAULT_RESULTS)
 
+    def warm(self, request: pb.WarmRequest) -> WarmWork:
+        """Same errors as `generate`; a conversation that is to be continued may end with any message."""
+        self._check_model(request.model)
+        prompt, history = self._prompt(request), self._history(request.user)
+        self._refuse()
+        return WarmWork(prompt, history)
+
+    def _check_model(self, name: str) -> None:
+        if name and name != self._model:
+            raise NotFoundError("model", name, field="model")
+
     def _common(self, request: pb.GenerateRequest | pb.RankItemsRequest) -> tuple[Prompt, Constraints]:
-        if request.model and request.model != self._model:
-            raise NotFoundError("model", request.model, field="model")
+        self._check_model(request.model)
         constraints = self._constraints(request.constraints, self._region(request.user))
         prompt = self._prompt(request)
         if isinstance(prompt, TaskPrompt) and prompt.task is not Task.UNDERSTAND and prompt.item_type in self._types:
@@ -98,16 +109,16 @@ class RequestReader:
         self._most("options.attributes", len(request.options.attributes), MAX_ATTRIBUTES, " names")
         return prompt, constraints
 
-    def _prompt(self, request: pb.GenerateRequest | pb.RankItemsRequest) -> Prompt:
+    def _prompt(self, request: pb.GenerateRequest | pb.RankItemsRequest | pb.WarmRequest) -> Prompt:
         kind = request.WhichOneof("prompt")
         if kind == "conversation":
-            return self._conversation(request.conversation)
+            return self._conversation(request.conversation, ends_with_user=not isinstance(request, pb.WarmRequest))
         if kind == "task":
             return self._task(request.task)
         self._wrong("prompt", "is missing: set conversation or task")
         return Conversation(())
 
-    def _conversation(self, message: pb.Conversation) -> Conversation:
+    def _conversation(self, message: pb.Conversation, *, ends_with_user: bool) -> Conversation:
         contents = [content for turn in message.messages for content in turn.contents]
         if not self._fits("conversation.messages", contents, len(message.messages)):
             return Conversation(())
@@ -119,7 +130,8 @@ class RequestReader:
             turns.append(Turn(_ROLES.get(turn.role, "user"), self._parts(turn.contents, f"{field}.contents")))
         self._check(bool(turns), "conversation.messages", "is empty")
         if turns:
-            self._check(turns[-1].role == "user", "conversation.messages", "must end with a message of the user")
+            is_asked = turns[-1].role == "user" or not ends_with_user
+            self._check(is_asked, "conversation.messages", "must end with a message of the user")
             self._check(
                 any(_says(part) for part in turns[-1].parts), "conversation.messages", "ends with an empty prompt"
             )

@@ -229,20 +229,22 @@ class ResolvedItem(_message.Message):
     def __init__(self, item: _Optional[_Union[_catalog_pb2.ItemRef, _Mapping]] = ..., title: _Optional[str] = ..., attributes: _Optional[_Mapping[str, _catalog_pb2.AttributeValue]] = ...) -> None: ...
 
 class Usage(_message.Message):
-    __slots__ = ("prompt_tokens", "text_tokens", "sid_tokens", "queue_time", "prefill_time", "decode_time")
+    __slots__ = ("prompt_tokens", "text_tokens", "sid_tokens", "queue_time", "prefill_time", "decode_time", "cached_prompt_tokens")
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     TEXT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     SID_TOKENS_FIELD_NUMBER: _ClassVar[int]
     QUEUE_TIME_FIELD_NUMBER: _ClassVar[int]
     PREFILL_TIME_FIELD_NUMBER: _ClassVar[int]
     DECODE_TIME_FIELD_NUMBER: _ClassVar[int]
+    CACHED_PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     prompt_tokens: int
     text_tokens: int
     sid_tokens: int
     queue_time: _duration_pb2.Duration
     prefill_time: _duration_pb2.Duration
     decode_time: _duration_pb2.Duration
-    def __init__(self, prompt_tokens: _Optional[int] = ..., text_tokens: _Optional[int] = ..., sid_tokens: _Optional[int] = ..., queue_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., prefill_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., decode_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    cached_prompt_tokens: int
+    def __init__(self, prompt_tokens: _Optional[int] = ..., text_tokens: _Optional[int] = ..., sid_tokens: _Optional[int] = ..., queue_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., prefill_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., decode_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., cached_prompt_tokens: _Optional[int] = ...) -> None: ...
 
 class Finish(_message.Message):
     __slots__ = ("reason", "stop_sequence")
@@ -299,6 +301,30 @@ class RankItemsResponse(_message.Message):
     unknown_history_items: int
     usage: Usage
     def __init__(self, response_id: _Optional[str] = ..., model: _Optional[str] = ..., catalog: _Optional[_Union[CatalogState, _Mapping]] = ..., results: _Optional[_Iterable[_Union[RankedItem, _Mapping]]] = ..., unknown_history_items: _Optional[int] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
+
+class WarmRequest(_message.Message):
+    __slots__ = ("model", "conversation", "task", "user")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CONVERSATION_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    conversation: Conversation
+    task: TaskPrompt
+    user: UserContext
+    def __init__(self, model: _Optional[str] = ..., conversation: _Optional[_Union[Conversation, _Mapping]] = ..., task: _Optional[_Union[TaskPrompt, _Mapping]] = ..., user: _Optional[_Union[UserContext, _Mapping]] = ...) -> None: ...
+
+class WarmResponse(_message.Message):
+    __slots__ = ("catalog", "prompt_tokens", "cached_prompt_tokens", "unknown_history_items")
+    CATALOG_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_HISTORY_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    catalog: CatalogState
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    unknown_history_items: int
+    def __init__(self, catalog: _Optional[_Union[CatalogState, _Mapping]] = ..., prompt_tokens: _Optional[int] = ..., cached_prompt_tokens: _Optional[int] = ..., unknown_history_items: _Optional[int] = ...) -> None: ...
 
 class GetServingInfoRequest(_message.Message):
     __slots__ = ()

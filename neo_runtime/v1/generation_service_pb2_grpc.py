@@ -45,6 +45,11 @@ class GenerationServiceStub:
                 request_serializer=neo__runtime_dot_v1_dot_generation__service__pb2.RankItemsRequest.SerializeToString,
                 response_deserializer=neo__runtime_dot_v1_dot_generation__service__pb2.RankItemsResponse.FromString,
                 _registered_method=True)
+        self.Warm = channel.unary_unary(
+                '/neo_runtime.v1.GenerationService/Warm',
+                request_serializer=neo__runtime_dot_v1_dot_generation__service__pb2.WarmRequest.SerializeToString,
+                response_deserializer=neo__runtime_dot_v1_dot_generation__service__pb2.WarmResponse.FromString,
+                _registered_method=True)
         self.GetServingInfo = channel.unary_unary(
                 '/neo_runtime.v1.GenerationService/GetServingInfo',
                 request_serializer=neo__runtime_dot_v1_dot_generation__service__pb2.GetServingInfoRequest.SerializeToString,
@@ -70,6 +75,13 @@ class GenerationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Warm(self, request, context):
+        """Computes ahead what a later Generate or RankItems will begin with, so that its answer comes sooner. Yields to both.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetServingInfo(self, request, context):
         """What this worker serves right now.
         """
@@ -89,6 +101,11 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     servicer.RankItems,
                     request_deserializer=neo__runtime_dot_v1_dot_generation__service__pb2.RankItemsRequest.FromString,
                     response_serializer=neo__runtime_dot_v1_dot_generation__service__pb2.RankItemsResponse.SerializeToString,
+            ),
+            'Warm': grpc.unary_unary_rpc_method_handler(
+                    servicer.Warm,
+                    request_deserializer=neo__runtime_dot_v1_dot_generation__service__pb2.WarmRequest.FromString,
+                    response_serializer=neo__runtime_dot_v1_dot_generation__service__pb2.WarmResponse.SerializeToString,
             ),
             'GetServingInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetServingInfo,
@@ -151,6 +168,33 @@ class GenerationService:
             '/neo_runtime.v1.GenerationService/RankItems',
             neo__runtime_dot_v1_dot_generation__service__pb2.RankItemsRequest.SerializeToString,
             neo__runtime_dot_v1_dot_generation__service__pb2.RankItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Warm(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/neo_runtime.v1.GenerationService/Warm',
+            neo__runtime_dot_v1_dot_generation__service__pb2.WarmRequest.SerializeToString,
+            neo__runtime_dot_v1_dot_generation__service__pb2.WarmResponse.FromString,
             options,
             channel_credentials,
             insecure,

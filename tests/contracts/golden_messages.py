@@ -79,7 +79,7 @@ DECODING = pb.DecodingParams(
 RANKED = pb.RankedItem(items=[pb.ResolvedItem(item=FILM, title="Títle", attributes=ATTRIBUTES)], sid=SID, logprob=-1.25)
 USAGE = pb.Usage(
     prompt_tokens=300, text_tokens=20, sid_tokens=10, queue_time=Duration(nanos=1_000),
-    prefill_time=Duration(seconds=1), decode_time=Duration(seconds=2, nanos=500_000_000),
+    prefill_time=Duration(seconds=1), decode_time=Duration(seconds=2, nanos=500_000_000), cached_prompt_tokens=200,
 )  # fmt: skip
 SNAPSHOT = admin.Snapshot(
     name="catalogs/default/snapshots/a", create_time=TIME, size_bytes=1 << 33, digest="5f" * 32, format_version=1,
@@ -137,6 +137,11 @@ MESSAGES: dict[str, Message] = {
     "RankItemsRequest task": pb.RankItemsRequest(task=TASK, max_results=20, **AROUND),
     "RankItemsResponse": pb.RankItemsResponse(
         response_id="5f", model="neo-demo", catalog=STATE, results=[RANKED], unknown_history_items=2, usage=USAGE
+    ),
+    "WarmRequest conversation": pb.WarmRequest(conversation=CONVERSATION, model="neo-demo", user=AROUND["user"]),
+    "WarmRequest task": pb.WarmRequest(task=TASK, model="neo-demo", user=AROUND["user"]),
+    "WarmResponse": pb.WarmResponse(
+        catalog=STATE, prompt_tokens=300, cached_prompt_tokens=200, unknown_history_items=2
     ),
     "GetServingInfoRequest": pb.GetServingInfoRequest(),
     "GetServingInfoResponse": pb.GetServingInfoResponse(

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neo_runtime.client import generate_request, rank_request
-from neo_runtime.engine.api import Constraints, EngineLimits, GenerateWork, RankWork
+from neo_runtime.client.requests import warm
+from neo_runtime.engine.api import Constraints, EngineLimits, RankWork, WarmWork, Work
 from neo_runtime.errors import InvalidRequestError, NeoError, NotFoundError
 from neo_runtime.prompt.message import Conversation, TaskPrompt
 from neo_runtime.serving.requests import RequestReader
@@ -38,17 +39,25 @@ GENERATE = generate_request(
     where=WHERE, named_filters=["kids"], region="at",
 ).SerializeToString()  # fmt: skip
 RANK = rank_request("film", history=[ItemKey("film", "f1")], deny=[ItemKey("film", "f2")]).SerializeToString()
+WARM = warm(rank_request("film", history=[ItemKey("film", "f1")])).SerializeToString()
+Request = pb.GenerateRequest | pb.RankItemsRequest | pb.WarmRequest
 
 
-def read(request: pb.GenerateRequest | pb.RankItemsRequest) -> GenerateWork | RankWork | NeoError:
+def read(request: Request) -> Work | NeoError:
     reader = RequestReader(MODEL, TYPES, LIMITS, NAMED)
     try:
-        return reader.generate(request) if isinstance(request, pb.GenerateRequest) else reader.rank(request)
+        match request:
+            case pb.GenerateRequest():
+                return reader.generate(request)
+            case pb.RankItemsRequest():
+                return reader.rank(request)
+            case pb.WarmRequest():
+                return reader.warm(request)
     except NeoError as error:
         return error
 
 
-def assert_sound(found: GenerateWork | RankWork | NeoError) -> None:
+def assert_sound(found: Work | NeoError) -> None:
     """What an engine may rely on, or a refusal that says what is wrong."""
     if isinstance(found, NeoError):
         assert isinstance(found, InvalidRequestError | NotFoundError)
@@ -57,6 +66,8 @@ def assert_sound(found: GenerateWork | RankWork | NeoError) -> None:
         return
     assert isinstance(found.prompt, Conversation | TaskPrompt)
     assert all(key.type in TYPES and key.id for key in found.history)
+    if isinstance(found, WarmWork):
+        return
     assert_sound_constraints(found.constraints)
     if isinstance(found, RankWork):
         assert 1 <= found.max_results <= LIMITS.max_beam_width
@@ -93,6 +104,12 @@ def test_any_generate_request_becomes_sound_work_or_is_refused(request: pb.Gener
 @given(messages(pb.RankItemsRequest))
 @settings(max_examples=100, deadline=None)
 def test_any_rank_request_becomes_sound_work_or_is_refused(request: pb.RankItemsRequest) -> None:
+    assert_sound(read(request))
+
+
+@given(messages(pb.WarmRequest))
+@settings(max_examples=100, deadline=None)
+def test_any_warm_request_becomes_sound_work_or_is_refused(request: pb.WarmRequest) -> None:
     assert_sound(read(request))
 
 
@@ -135,11 +152,11 @@ def test_a_filter_reaches_the_engine_as_the_client_gave_it(predicate: Predicate)
 
 
 @pytest.mark.parametrize(
-    ("kind", "whole"), [(pb.GenerateRequest, GENERATE), (pb.RankItemsRequest, RANK)], ids=["generate", "rank"]
+    ("kind", "whole"),
+    [(pb.GenerateRequest, GENERATE), (pb.RankItemsRequest, RANK), (pb.WarmRequest, WARM)],
+    ids=["generate", "rank", "warm"],
 )
-def test_a_damaged_request_is_no_message_or_sound_or_refused(
-    kind: type[pb.GenerateRequest] | type[pb.RankItemsRequest], whole: bytes
-) -> None:
+def test_a_damaged_request_is_no_message_or_sound_or_refused(kind: type[Request], whole: bytes) -> None:
     assert not isinstance(read(kind.FromString(whole)), NeoError), "whole, it is right"
 
     @given(damaged(whole))
@@ -188,7 +205,7 @@ def test_a_refusal_of_many_fields_fits_what_grpc_carries(count: int) -> None:
 @given(st.binary(max_size=120))
 @settings(max_examples=200, deadline=None)
 def test_noise_is_no_message_or_refused_or_sound(payload: bytes) -> None:
-    for kind in (pb.GenerateRequest, pb.RankItemsRequest):
+    for kind in (pb.GenerateRequest, pb.RankItemsRequest, pb.WarmRequest):
         try:
             request = kind.FromString(payload)
         except DecodeError:

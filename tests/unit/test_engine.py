@@ -20,6 +20,7 @@ from neo_runtime.engine.api import (
     OutputFormat,
     RankWork,
     Span,
+    Work,
 )
 from neo_runtime.engine.context import Context
 from neo_runtime.engine.local import LocalEngine
@@ -99,7 +100,7 @@ class FailingDecoder:
 
     backbone, max_running = NoModel(), 1
 
-    def decode(self, work: GenerateWork | RankWork, queued_at: float) -> Generator[Feed, list[Floats], None]:
+    def decode(self, work: Work, queued_at: float) -> Generator[Feed, list[Floats], None]:
         token = np.zeros(1, np.int64)
         try:
             while True:
