@@ -16,7 +16,8 @@ import numpy as np
 _FLAGS = {"nnan", "nsz", "reassoc", "contract", "arcp"}
 _ALL_CODES = 1 << 16
 _SPARSE = 4  # children for each allowed row from which it is better to look for the rows
-BLOCK = 16  # codes whose best is looked at before any of them is
+BLOCK = 16  # codes of which is looked whether any reaches what is needed, before each is
+ROOM = 32  # fresh candidates that are merged at once
 
 _LOG2_E, _BIAS, _MANTISSA = np.float32(1.4426950408889634), np.float32(127 * (1 << 23)), np.float32(1 << 23)
 _LEAST = np.float32(-126)  # exponents below are zero in float32
@@ -27,7 +28,7 @@ _P3, _P4 = np.float32(0.05591786), np.float32(0.0096740946)
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled at first use; kept on disk for the next process wherever numba finds a place to write."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": _FLAGS, "error_model": "numpy", "boundscheck": False}
+    options: dict[str, Any] = {"_nrt": False, "nogil": True, "fastmath": _FLAGS, "error_model": "numpy", "boundscheck": False}
     try:
         return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # no writable place
@@ -35,36 +36,35 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @compiled
-def normalize(logits: Any, tops: Any, norms: Any) -> None:
-    """What `step` wants to know of every row of float32 [rows, codes]: the best of each block of 16 codes (`tops`
-    float32 [rows, codes / 16, rounded up]) and the logarithm of the sum of exponentials (`norms` float32 [rows]).
-    """
-    codes = logits.shape[1]
-    whole_blocks = codes // BLOCK
-    for row in range(logits.shape[0]):
-        line, blocks = logits[row], tops[row]
-        for block in range(whole_blocks):
-            best = line[block * BLOCK]
-            for ahead in range(BLOCK):
-                best = max(best, line[block * BLOCK + ahead])
-            blocks[block] = best
-        if codes > whole_blocks * BLOCK:
-            best = line[whole_blocks * BLOCK]
-            for code in range(whole_blocks * BLOCK, codes):
-                best = max(best, line[code])
-            blocks[whole_blocks] = best
-        top = blocks[0]
-        for block in range(len(blocks)):
-            top = max(top, blocks[block])
-        shift, total = top * _LOG2_E, np.float32(0)
-        for code in range(codes):
-            power = max(line[code] * _LOG2_E - shift, _LEAST)
-            whole = np.rint(power)
-            part = power - whole
-            # 2 ** part by a polynomial, 2 ** whole by writing the exponent.
-            scaled = (((_P4 * part + _P3) * part + _P2) * part + _P1) * part + _P0
-            total += scaled * np.int32(whole * _MANTISSA + _BIAS).view(np.float32)
-        norms[row] = top + np.log(total)
+def normalize(logits: Any, norms: Any) -> None:
+    """The logarithm of the sum of exponentials of every row of float32 [rows, codes], into `norms` float32 [rows]."""
+    for row in range(len(norms)):
+        norms[row] = _normalizer(logits[row])[1]
+
+
+@compiled
+def _turned(bits: Any) -> Any:
+    """The bits of a float32 as an int32 that rises with it, and back."""
+    return np.int32(bits ^ np.int32((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+
+@compiled
+def _normalizer(line: Any) -> Any:
+    """The highest of a row, and the logarithm of its sum of exponentials."""
+    highest = np.int32(-(1 << 31))
+    for code in range(len(line)):  # as whole numbers of the same order, whose maximum takes vector instructions
+        bits = np.float32(line[code]).view(np.int32)
+        highest = np.int32(max(highest, _turned(bits)))
+    top = np.int32(_turned(highest)).view(np.float32)
+    shift, total = top * _LOG2_E, np.float32(0)
+    for code in range(len(line)):
+        power = max(line[code] * _LOG2_E - shift, _LEAST)
+        whole = np.rint(power)
+        part = power - whole
+        # 2 ** part by a polynomial, 2 ** whole by writing the exponent.
+        scaled = (((_P4 * part + _P3) * part + _P2) * part + _P1) * part + _P0
+        total += scaled * np.int32(whole * _MANTISSA + _BIAS).view(np.float32)
+    return top, top + np.log(total)
 
 
 @compiled
@@ -119,34 +119,32 @@ def _score(entry: Any) -> Any:
 
 
 @compiled
-def _sink(heap: Any, size: int, entry: Any) -> None:
-    """Put `entry` in the place of the heap's top, its worst entry, and restore the heap."""
-    place = 0
-    child = 1
-    while child < size:
-        if child + 1 < size and heap[child + 1] < heap[child]:
-            child += 1
-        if heap[child] >= entry:
-            break
-        heap[place] = heap[child]
-        place = child
-        child = 2 * place + 1
-    heap[place] = entry
+def _least(best: Any, kept: int) -> Any:
+    """The score that a candidate must reach."""
+    return _score(best[2, kept - 1]) if kept == best.shape[1] - ROOM - 1 else np.float32(-np.inf)
 
 
 @compiled
-def _offer(heap: Any, size: int, entry: Any) -> int:
-    """Keep a candidate that is among the best so far; returns how many are kept."""
-    if size < len(heap):
-        place = size
-        while place and heap[(place - 1) >> 1] > entry:
-            heap[place] = heap[(place - 1) >> 1]
-            place = (place - 1) >> 1
-        heap[place] = entry
-        return size + 1
-    if entry > heap[0]:
-        _sink(heap, size, entry)
-    return size
+def _merge(best: Any, places: Any, kept: int, fresh: int) -> int:
+    """Sort the fresh candidates and merge them into the kept ones; returns how many are kept. See `step`."""
+    for i in range(fresh):
+        entry, rank = best[0, i], 0
+        for j in range(fresh):
+            rank += best[0, j] > entry
+        best[1, rank], places[1, rank] = entry, places[0, i]
+    best[1, fresh] = best[2, kept] = 0  # worse than any
+    count = min(kept + fresh, best.shape[1] - ROOM - 1)
+    old, new = 0, 0
+    for i in range(count):
+        ours, theirs = best[2, old], best[1, new]
+        is_new = theirs > ours
+        best[3, i] = max(ours, theirs)
+        places[3, i] = places[1, new] if is_new else places[2, old]
+        new += is_new
+        old += not is_new
+    for i in range(count):
+        best[2, i], places[2, i] = best[3, i], places[3, i]
+    return count
 
 
 @compiled
@@ -164,39 +162,89 @@ def _live_child(
 
 
 @compiled
+def _offer(
+    best: Any, places: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, child: int, end: int, codes: Any,
+) -> Any:  # fmt: skip
+    """Offer the children [child, end) of one prefix; returns how many candidates are kept, and how many fresh."""
+    least = _least(best, kept)
+    while child < end:
+        for place in range(child, min(end, child + ROOM - fresh)):
+            score = offset + line[codes[place]]
+            best[0, fresh], places[0, fresh] = _entry(score, row, codes[place]), place
+            fresh += score >= least
+            child += 1
+        if fresh == ROOM:
+            kept, fresh = _merge(best, places, kept, fresh), 0
+            least = _least(best, kept)
+    return kept, fresh
+
+
+@compiled
+def _offer_live(
+    best: Any, places: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, child: int, end: int, codes: Any,
+    dead: Any, words: Any, before: Any, bounds: Any,
+) -> Any:  # fmt: skip
+    """The same for those that are live."""
+    least = _least(best, kept)
+    for place in range(child, end):
+        score = offset + line[codes[place]]
+        if score >= least and _is_live(place, dead, words, before, bounds):
+            best[0, fresh], places[0, fresh] = _entry(score, row, codes[place]), place
+            fresh += 1
+            if fresh == ROOM:
+                kept, fresh = _merge(best, places, kept, fresh), 0
+                least = _least(best, kept)
+    return kept, fresh
+
+
+@compiled
+def _reaches(line: Any, start: int, offset: Any, least: Any) -> bool:
+    """Whether any of the scores of a block does."""
+    found = False
+    for code in range(start, start + BLOCK):
+        found |= offset + line[code] >= least
+    return found
+
+
+@compiled
 def _offer_base(
-    heap: Any, size: int, logits: Any, tops: Any, row: int, first_row: int, offset: Any, child: int, end: int,
-    codes: Any, dead: Any, words: Any, before: Any, bounds: Any,
-) -> int:  # fmt: skip
-    """Offer the live ones of the base's children [child, end) of one prefix; returns how many are kept."""
-    least = _least(heap, size)
+    best: Any, places: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, child: int, end: int, codes: Any,
+    dead: Any, words: Any, before: Any, bounds: Any,
+) -> Any:  # fmt: skip
+    """Offer the live ones of the base's children [child, end) of one prefix."""
     is_filtered = len(words) > 0
     if not is_filtered and len(dead):
         place = _lower_bound(dead, 0, len(dead), child)
         is_filtered = place < len(dead) and dead[place] < end
-    blocks = tops.shape[1]
-    count = blocks if end - child >= blocks else 1  # few children: all in one
-    for block in range(count):
-        stop, last = end, _ALL_CODES
-        if count > 1:
-            if not offset + tops[row, block] >= least:
-                continue
-            child = _lower_bound(codes, child, end, block * BLOCK)
-            stop, last = min(end, child + BLOCK), (block + 1) * BLOCK
-        while child < stop and codes[child] < last:
-            score = offset + logits[row, codes[child]]
-            if score >= least and (not is_filtered or _is_live(child, dead, words, before, bounds)):
-                size = _offer(heap, size, _entry(score, row - first_row, codes[child]))
-                least = _least(heap, size)
-            child += 1
-    return size
+    if (end - child) * BLOCK < len(line) or kept < best.shape[1] - ROOM - 1:  # few children, or all are wanted
+        if is_filtered:
+            return _offer_live(
+                best, places, kept, fresh, line, row, offset, child, end, codes, dead, words, before, bounds
+            )
+        return _offer(best, places, kept, fresh, line, row, offset, child, end, codes)
+    least = _least(best, kept)
+    for block in range(0, len(line), BLOCK):
+        if block + BLOCK <= len(line) and not _reaches(line, block, offset, least):
+            continue
+        child = _lower_bound(codes, child, end, block)
+        stop = child
+        while stop < end and codes[stop] < block + BLOCK:
+            stop += 1
+        if is_filtered:
+            kept, fresh = _offer_live(
+                best, places, kept, fresh, line, row, offset, child, stop, codes, dead, words, before, bounds
+            )
+        else:
+            kept, fresh = _offer(best, places, kept, fresh, line, row, offset, child, stop, codes)
+        child, least = stop, _least(best, kept)
+    return kept, fresh
 
 
 @compiled
 def _offer_allowed(
-    heap: Any, size: int, logits: Any, row: int, first_row: int, offset: Any, child: int, end: int,
-    codes: Any, words: Any, bounds: Any,
-) -> int:  # fmt: skip
+    best: Any, places: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, child: int, end: int, codes: Any,
+    words: Any, bounds: Any,
+) -> Any:  # fmt: skip
     """The same where few rows are allowed: from one set bit to the next, over all children without any."""
     place, last = (bounds[child], bounds[end]) if len(bounds) else (child, end)
     while True:
@@ -204,71 +252,75 @@ def _offer_allowed(
         while not word:
             place = ((place >> 6) + 1) << 6
             if place >= last:
-                return size
+                return kept, fresh
             word = words[place >> 6]
         while not word & np.uint64(1):
             word >>= np.uint64(1)
             place += 1
         if place >= last:
-            return size
+            return kept, fresh
         if len(bounds):
             child = _lower_bound(bounds, child, end, place + 1) - 1
             place = bounds[child + 1]
         else:
             child = place
             place += 1
-        size = _offer(heap, size, _entry(offset + logits[row, codes[child]], row - first_row, codes[child]))
+        kept, fresh = _offer(best, places, kept, fresh, line, row, offset, child, child + 1, codes)
         if place >= last:
-            return size
+            return kept, fresh
 
 
 @compiled
 def _offer_delta(
-    heap: Any, size: int, logits: Any, row: int, first_row: int, offset: Any, node: int, base_node: int,
+    best: Any, places: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, node: int, base_node: int,
     base_first: Any, base_codes: Any, base_dead: Any, base_words: Any, base_before: Any, base_bounds: Any,
     first: Any, codes: Any, dead: Any, words: Any, before: Any, bounds: Any,
-) -> int:  # fmt: skip
+) -> Any:  # fmt: skip
     """Offer the delta's live children of one prefix that the base's side has not offered already."""
+    least = _least(best, kept)
     for child in range(first[node], first[node + 1]):
-        score = offset + logits[row, codes[child]]
-        if score >= _least(heap, size) and _is_live(child, dead, words, before, bounds):
+        score = offset + line[codes[child]]
+        if score >= least and _is_live(child, dead, words, before, bounds):
             twin = _live_child(
                 base_node, codes[child], base_first, base_codes, base_dead, base_words, base_before, base_bounds
             )
             if twin < 0:
-                size = _offer(heap, size, _entry(score, row - first_row, codes[child]))
-    return size
-
-
-@compiled
-def _least(heap: Any, size: int) -> Any:
-    """The score that a candidate must reach."""
-    return _score(heap[0]) if size == len(heap) else np.float32(-np.inf)
+                best[0, fresh], places[0, fresh] = _entry(score, row, codes[child]), -1
+                fresh += 1
+                if fresh == ROOM:
+                    kept, fresh = _merge(best, places, kept, fresh), 0
+                    least = _least(best, kept)
+    return kept, fresh
 
 
 @compiled
 def step(
-    logits: Any, row_scores: Any, norms: Any, tops: Any, normalizes: bool, starts: Any, base_nodes: Any,
-    delta_nodes: Any,
+    logits: Any, row_scores: Any, norms: Any, normalizes: bool, starts: Any, base_nodes: Any, delta_nodes: Any,
     base_first: Any, base_codes: Any, base_dead: Any, base_words: Any, base_before: Any, base_bounds: Any,
     delta_first: Any, delta_codes: Any, delta_dead: Any, delta_words: Any, delta_before: Any, delta_bounds: Any,
-    heap: Any, scores: Any, rows: Any, codes: Any, out_base: Any, out_delta: Any, counts: Any,
+    best: Any, places: Any, scores: Any, rows: Any, codes: Any, out_base: Any, out_delta: Any, counts: Any,
 ) -> None:  # fmt: skip
-    """The best live children of the prefixes of every request, as many as `heap` (uint64) is long.
+    """The best live children of the prefixes of every request, as many as `scores` has columns.
 
-    A child scores (row_scores[row] - norms[row]) + logits[row, code], all float32. `normalizes`: `norms` and `tops` are
-    computed here (see `normalize`), a request at a time while its logits are in the cache; else they are given. Request
-    b has the rows [starts[b], starts[b + 1]). Of each segment: the first children and codes of this depth; the dead
-    nodes of the next depth, or a bitmap with its ranks and the row bounds of the next depth's nodes. Out, per request,
-    best first, ties in order of (row, code): scores, rows, codes, and the nodes in both segments (-1: in none);
-    `counts` says how many there are.
+    A child scores (row_scores[row] - norms[row]) + logits[row, code], all float32. `normalizes`: `norms` are computed
+    here (see `normalize`), each when its row is looked at; else they are given. Request b has the rows
+    [starts[b], starts[b + 1]). Of each segment: the first children and codes of this depth; the dead nodes of the next
+    depth, or a bitmap with its ranks and the row bounds of the next depth's nodes. Out, per request, best first, ties
+    in order of (row, code): scores, rows, codes, and the nodes in both segments (-1: in none); `counts` says how many
+    there are.
+
+    Candidates are kept as entries in `best` (uint64 [4, width + ROOM + 1]) with their base nodes in `places` (int32,
+    same shape): fresh ones in row 0 as they come, those kept in row 2, best first; the other rows are for merging.
     """
     for request in range(len(counts)):
-        first_row, end_row, size = starts[request], starts[request + 1], 0
-        if normalizes:
-            normalize(logits[first_row:end_row], tops[first_row:end_row], norms[first_row:end_row])
+        first_row, end_row, kept, fresh = starts[request], starts[request + 1], 0, 0
         for row in range(first_row, end_row):
+            line, top = logits[row], np.float32(np.inf)
+            if normalizes:
+                top, norms[row] = _normalizer(line)
             offset = row_scores[row] - norms[row]
+            if not offset + top >= _least(best, kept):
+                continue
             node = base_nodes[row]
             if node >= 0:
                 child, end = base_first[node], base_first[node + 1]
@@ -278,32 +330,30 @@ def step(
                     allowed = _rank(base_words, base_before, high) - _rank(base_words, base_before, low)
                 if allowed * _SPARSE < end - child:
                     if allowed:
-                        size = _offer_allowed(
-                            heap, size, logits, row, first_row, offset, child, end, base_codes, base_words, base_bounds,
+                        kept, fresh = _offer_allowed(
+                            best, places, kept, fresh, line, row - first_row, offset, child, end,
+                            base_codes, base_words, base_bounds,
                         )  # fmt: skip
                 else:
-                    size = _offer_base(
-                        heap, size, logits, tops, row, first_row, offset, child, end,
+                    kept, fresh = _offer_base(
+                        best, places, kept, fresh, line, row - first_row, offset, child, end,
                         base_codes, base_dead, base_words, base_before, base_bounds,
                     )  # fmt: skip
             if delta_nodes[row] >= 0:
-                size = _offer_delta(
-                    heap, size, logits, row, first_row, offset, delta_nodes[row], node,
+                kept, fresh = _offer_delta(
+                    best, places, kept, fresh, line, row - first_row, offset, delta_nodes[row], node,
                     base_first, base_codes, base_dead, base_words, base_before, base_bounds,
                     delta_first, delta_codes, delta_dead, delta_words, delta_before, delta_bounds,
                 )  # fmt: skip
-        counts[request] = size
-        for left in range(size - 1, -1, -1):  # the worst goes last
-            entry = heap[0]
-            _sink(heap, left, heap[left])
+        counts[request] = kept = _merge(best, places, kept, fresh)
+        for i in range(kept):
+            entry = best[2, i]
             order = np.uint64(0xFFFFFFFF) - (entry & np.uint64(0xFFFFFFFF))
-            parent, code = first_row + np.int64(order >> np.uint64(16)), np.int64(order & np.uint64(0xFFFF))
-            scores[request, left], rows[request, left], codes[request, left] = _score(entry), parent - first_row, code
-            out_base[request, left] = _live_child(
-                base_nodes[parent], code, base_first, base_codes, base_dead, base_words, base_before, base_bounds
-            )
-            out_delta[request, left] = _live_child(
-                delta_nodes[parent], code, delta_first, delta_codes, delta_dead, delta_words, delta_before,
+            row, code = np.int64(order >> np.uint64(16)), np.int64(order & np.uint64(0xFFFF))
+            scores[request, i], rows[request, i], codes[request, i] = _score(entry), row, code
+            out_base[request, i] = places[2, i]
+            out_delta[request, i] = _live_child(
+                delta_nodes[first_row + row], code, delta_first, delta_codes, delta_dead, delta_words, delta_before,
                 delta_bounds,
             )  # fmt: skip
 

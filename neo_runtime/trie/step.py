@@ -37,8 +37,7 @@ def normalizers(logits: Floats) -> Floats:
     """Logarithm of the sum of exponentials of every row."""
     norms = np.empty(len(logits), np.float32)
     if kernel() is not None:
-        logits = np.ascontiguousarray(logits, np.float32)
-        kernel().normalize(logits, np.empty((len(logits), _blocks(logits)), np.float32), norms)
+        kernel().normalize(np.ascontiguousarray(logits, np.float32), norms)
         return norms
     top = logits.max(axis=1)
     np.add(top, np.log(np.exp(logits - top[:, None]).sum(axis=1)), out=norms)
@@ -57,17 +56,13 @@ def step(
     starts = np.array([0, len(row_scores)]) if starts is None else starts
     if kernel() is None:
         return numpy_step(trie, depth, nodes, logits, row_scores, width, norms=norms, starts=starts)
-    logits, requests, rows = np.ascontiguousarray(logits, np.float32), len(starts) - 1, len(row_scores)
-    tops = np.empty((rows, _blocks(logits)), np.float32)
+    requests, own = len(starts) - 1, norms is None
     out = _empty(requests, width)
-    own = norms is None
-    if norms is None:
-        norms = np.empty(rows, np.float32)
-    else:
-        kernel().normalize(logits, tops, np.empty(rows, np.float32))
+    size = width + kernel().ROOM + 1
     kernel().step(
-        logits, row_scores, norms, tops, own, starts, nodes.base, nodes.delta, *trie.base.depths[depth],
-        *trie.delta.depths[depth], np.empty(width, np.uint64), out.scores, out.rows, out.codes,
+        np.ascontiguousarray(logits, np.float32), row_scores, np.empty(len(row_scores), np.float32) if own else norms,
+        own, starts, nodes.base, nodes.delta, *trie.base.depths[depth], *trie.delta.depths[depth],
+        np.empty((4, size), np.uint64), np.empty((4, size), np.int32), out.scores, out.rows, out.codes,
         out.nodes.base.reshape(requests, width), out.nodes.delta.reshape(requests, width), out.counts,
     )  # fmt: skip
     return out
@@ -122,7 +117,3 @@ def _empty(requests: int, width: int) -> Steps:
         np.empty(shape, np.float32), np.empty(shape, np.int32), np.empty(shape, np.int32), nodes,
         np.zeros(requests, np.int64),
     )  # fmt: skip
-
-
-def _blocks(logits: Floats) -> int:
-    return -(-int(logits.shape[1]) // int(kernel().BLOCK))
