@@ -15,8 +15,8 @@ import numpy as np
 # Not `fast`: infinities are scores here. Without NaN and with reordered sums, loops become vector instructions.
 _FLAGS = {"nnan", "nsz", "reassoc", "contract", "arcp"}
 _ALL_CODES = 1 << 16
+_FEW = 16  # codes for each child from which it is better to look at the children alone
 _SPARSE = 4  # children for each allowed row from which it is better to look for the rows
-BLOCK = 16  # codes of which is looked whether any reaches what is needed, before each is
 ROOM = 32  # fresh candidates that are merged at once
 
 _LOG2_E, _BIAS, _MANTISSA = np.float32(1.4426950408889634), np.float32(127 * (1 << 23)), np.float32(1 << 23)
@@ -198,37 +198,36 @@ def _offer_live(
 
 
 @compiled
-def _reaches(line: Any, start: int, offset: Any, least: Any) -> bool:
-    """Whether any of the scores of a block does."""
-    found = False
-    for code in range(start, start + BLOCK):
-        found |= offset + line[code] >= least
-    return found
+def _mark(line: Any, offset: Any, least: Any, marks: Any) -> None:
+    """Set the bytes of the codes whose score reaches `least`, clear the others."""
+    for code in range(len(line)):
+        marks[code] = offset + line[code] >= least
 
 
 @compiled
 def _offer_base(
-    best: Any, places: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, child: int, end: int, codes: Any,
-    dead: Any, words: Any, before: Any, bounds: Any,
+    best: Any, places: Any, marks: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, child: int, end: int,
+    codes: Any, dead: Any, words: Any, before: Any, bounds: Any,
 ) -> Any:  # fmt: skip
     """Offer the live ones of the base's children [child, end) of one prefix."""
     is_filtered = len(words) > 0
     if not is_filtered and len(dead):
         place = _lower_bound(dead, 0, len(dead), child)
         is_filtered = place < len(dead) and dead[place] < end
-    if (end - child) * BLOCK < len(line) or kept < best.shape[1] - ROOM - 1:  # few children, or all are wanted
+    if (end - child) * _FEW < len(line) or kept < best.shape[1] - ROOM - 1:  # or most are wanted
         if is_filtered:
             return _offer_live(
                 best, places, kept, fresh, line, row, offset, child, end, codes, dead, words, before, bounds
             )
         return _offer(best, places, kept, fresh, line, row, offset, child, end, codes)
-    least = _least(best, kept)
-    for block in range(0, len(line), BLOCK):
-        if block + BLOCK <= len(line) and not _reaches(line, block, offset, least):
+    _mark(line, offset, _least(best, kept), marks)
+    eights = marks.view(np.uint64)
+    for eight in range(len(eights)):
+        if not eights[eight]:
             continue
-        child = _lower_bound(codes, child, end, block)
+        child = _lower_bound(codes, child, end, 8 * eight)
         stop = child
-        while stop < end and codes[stop] < block + BLOCK:
+        while stop < end and codes[stop] < 8 * eight + 8:
             stop += 1
         if is_filtered:
             kept, fresh = _offer_live(
@@ -236,7 +235,7 @@ def _offer_base(
             )
         else:
             kept, fresh = _offer(best, places, kept, fresh, line, row, offset, child, stop, codes)
-        child, least = stop, _least(best, kept)
+        child = stop
     return kept, fresh
 
 
@@ -298,7 +297,7 @@ def step(
     logits: Any, row_scores: Any, norms: Any, normalizes: bool, starts: Any, base_nodes: Any, delta_nodes: Any,
     base_first: Any, base_codes: Any, base_dead: Any, base_words: Any, base_before: Any, base_bounds: Any,
     delta_first: Any, delta_codes: Any, delta_dead: Any, delta_words: Any, delta_before: Any, delta_bounds: Any,
-    best: Any, places: Any, scores: Any, rows: Any, codes: Any, out_base: Any, out_delta: Any, counts: Any,
+    best: Any, places: Any, marks: Any, scores: Any, rows: Any, codes: Any, out_base: Any, out_delta: Any, counts: Any,
 ) -> None:  # fmt: skip
     """The best live children of the prefixes of every request, as many as `scores` has columns.
 
@@ -336,7 +335,7 @@ def step(
                         )  # fmt: skip
                 else:
                     kept, fresh = _offer_base(
-                        best, places, kept, fresh, line, row - first_row, offset, child, end,
+                        best, places, marks, kept, fresh, line, row - first_row, offset, child, end,
                         base_codes, base_dead, base_words, base_before, base_bounds,
                     )  # fmt: skip
             if delta_nodes[row] >= 0:

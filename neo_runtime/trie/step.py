@@ -62,7 +62,8 @@ def step(
     kernel().step(
         np.ascontiguousarray(logits, np.float32), row_scores, np.empty(len(row_scores), np.float32) if own else norms,
         own, starts, nodes.base, nodes.delta, *trie.base.depths[depth], *trie.delta.depths[depth],
-        np.empty((4, size), np.uint64), np.empty((4, size), np.int32), out.scores, out.rows, out.codes,
+        np.empty((4, size), np.uint64), np.empty((4, size), np.int32), np.zeros(-(-logits.shape[1] // 8) * 8, np.uint8),
+        out.scores, out.rows, out.codes,
         out.nodes.base.reshape(requests, width), out.nodes.delta.reshape(requests, width), out.counts,
     )  # fmt: skip
     return out
