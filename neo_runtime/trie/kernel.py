@@ -1,7 +1,7 @@
 """The compiled inner loops of the trie, through numba: pip alone brings them, also where there is no compiler.
 
-Each has a numpy twin elsewhere in this package that it must equal bit for bit (`tests/property/test_kernel.py`), except
-the normaliser, which agrees within 1e-6. All of them release the GIL and allocate nothing.
+Each has a numpy twin elsewhere in this package that it must equal bit for bit, but for the normaliser, which agrees
+within 1e-6 (`tests/property/`). All of them release the GIL and allocate nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _P3, _P4 = np.float32(0.05591786), np.float32(0.0096740946)
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled at first use; kept on disk for the next process wherever numba finds a place to write."""
-    options: dict[str, Any] = {"_nrt": False, "nogil": True, "fastmath": _FLAGS, "error_model": "numpy", "boundscheck": False}
+    options: dict[str, Any] = {"nogil": True, "fastmath": _FLAGS, "error_model": "numpy", "boundscheck": False}
+    options["_nrt"] = False  # counting references to arrays, from loop to loop, would take half of a step
     try:
         return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # no writable place
@@ -68,7 +69,7 @@ def _normalizer(line: Any) -> Any:
 
 
 @compiled
-def _lower_bound(sorted_values: Any, start: int, end: int, value: Any) -> int:
+def lower_bound(sorted_values: Any, start: int, end: int, value: Any) -> int:
     while start < end:
         middle = (start + end) >> 1
         if sorted_values[middle] < value:
@@ -96,7 +97,7 @@ def _is_live(node: int, dead: Any, words: Any, before: Any, bounds: Any) -> bool
         return bool((words[node >> 6] >> np.uint64(node & 63)) & np.uint64(1))
     if not len(dead):
         return True
-    place = _lower_bound(dead, 0, len(dead), node)
+    place = lower_bound(dead, 0, len(dead), node)
     return bool(place == len(dead) or dead[place] != node)
 
 
@@ -125,7 +126,7 @@ def _least(best: Any, kept: int) -> Any:
 
 
 @compiled
-def _merge(best: Any, places: Any, kept: int, fresh: int) -> int:
+def _merge(best: Any, places: Any, kept: int, fresh: int) -> Any:
     """Sort the fresh candidates and merge them into the kept ones; returns how many are kept. See `step`."""
     for i in range(fresh):
         entry, rank = best[0, i], 0
@@ -150,15 +151,13 @@ def _merge(best: Any, places: Any, kept: int, fresh: int) -> int:
 @compiled
 def _live_child(
     parent: int, code: int, first: Any, codes: Any, dead: Any, words: Any, before: Any, bounds: Any
-) -> int:  # fmt: skip
+) -> Any:  # fmt: skip
     """The child of a node (-1: of none) with this code, -1 where there is none or it is not live."""
     if parent < 0:
         return -1
     end = first[parent + 1]
-    child: int = _lower_bound(codes, first[parent], end, code)
-    if child < end and codes[child] == code and _is_live(child, dead, words, before, bounds):
-        return child
-    return -1
+    child = lower_bound(codes, first[parent], end, code)
+    return child if child < end and codes[child] == code and _is_live(child, dead, words, before, bounds) else -1
 
 
 @compiled
@@ -212,7 +211,7 @@ def _offer_base(
     """Offer the live ones of the base's children [child, end) of one prefix."""
     is_filtered = len(words) > 0
     if not is_filtered and len(dead):
-        place = _lower_bound(dead, 0, len(dead), child)
+        place = lower_bound(dead, 0, len(dead), child)
         is_filtered = place < len(dead) and dead[place] < end
     if (end - child) * _FEW < len(line) or kept < best.shape[1] - ROOM - 1:  # or most are wanted
         if is_filtered:
@@ -225,7 +224,7 @@ def _offer_base(
     for eight in range(len(eights)):
         if not eights[eight]:
             continue
-        child = _lower_bound(codes, child, end, 8 * eight)
+        child = lower_bound(codes, child, end, 8 * eight)
         stop = child
         while stop < end and codes[stop] < 8 * eight + 8:
             stop += 1
@@ -259,7 +258,7 @@ def _offer_allowed(
         if place >= last:
             return kept, fresh
         if len(bounds):
-            child = _lower_bound(bounds, child, end, place + 1) - 1
+            child = lower_bound(bounds, child, end, place + 1) - 1
             place = bounds[child + 1]
         else:
             child = place
@@ -348,11 +347,11 @@ def step(
         for i in range(kept):
             entry = best[2, i]
             order = np.uint64(0xFFFFFFFF) - (entry & np.uint64(0xFFFFFFFF))
-            row, code = np.int64(order >> np.uint64(16)), np.int64(order & np.uint64(0xFFFF))
-            scores[request, i], rows[request, i], codes[request, i] = _score(entry), row, code
+            parent, code = np.int64(order >> np.uint64(16)), np.int64(order & np.uint64(0xFFFF))
+            scores[request, i], rows[request, i], codes[request, i] = _score(entry), parent, code
             out_base[request, i] = places[2, i]
             out_delta[request, i] = _live_child(
-                delta_nodes[first_row + row], code, delta_first, delta_codes, delta_dead, delta_words, delta_before,
+                delta_nodes[first_row + parent], code, delta_first, delta_codes, delta_dead, delta_words, delta_before,
                 delta_bounds,
             )  # fmt: skip
 
