@@ -61,6 +61,13 @@ class Dead:
         return Dead(all_rows, tuple(nodes))
 
 
+def warm_up() -> None:
+    """See `step.warm_up`."""
+    numbers = np.arange(2, dtype=np.int32)
+    _union(numbers, numbers)
+    _emptied(numbers[:1], numbers, numbers)
+
+
 def _union(old: Ints, new: Ints) -> tuple[Ints, Ints]:
     """Both, and those of `new` that are not in `old`: all ascending, each number once."""
     if not len(old) or not len(new):

@@ -5,32 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from neo_runtime.trie.kernel import compiled, lower_bound
+from neo_runtime.trie.prefetch import prefetch
 
 _AHEAD = 32  # nodes whose parents are brought into the cache together
 _NEAR = 6  # parents that a guess misses by, mostly
-
-
-def _prefetched(_: Any, array: Any, place: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        values = context.make_array(array)(context, builder, arguments[0])
-        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
-        call = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
-        address = builder.bitcast(builder.gep(values.data, [arguments[1]]), byte)
-        builder.call(call, [address, *(ir.Constant(flag, value) for value in (0, 3, 1))])  # to read, kept, data
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp), generate
-
-
-_prefetch: Any = intrinsic(_prefetched)
-"""Called with an array and a place: has the cache line of that value brought, without waiting for it."""
 
 
 @compiled
@@ -80,8 +60,8 @@ def emptied(nodes: Any, first: Any, dead: Any, out: Any) -> int:
         end = min(begin + _AHEAD, len(nodes))
         for i in range(begin, end):  # so that one wait for memory is shared by many
             guess = _guess(nodes[i], parent, first, pace)
-            _prefetch(first, max(guess - _NEAR, 0))
-            _prefetch(first, min(guess + _NEAR, parents))
+            prefetch(first, max(guess - _NEAR, 0))
+            prefetch(first, min(guess + _NEAR, parents))
         for i in range(begin, end):
             guess = _guess(nodes[i], parent, first, pace)
             parent = _lower_bound_near(first, parent, parents, guess, nodes[i] + 1) - 1

@@ -12,10 +12,13 @@ from typing import Any
 import numba
 import numpy as np
 
+from neo_runtime.trie.prefetch import prefetch
+
 # Not `fast`: infinities are scores here. Without NaN and with reordered sums, loops become vector instructions.
 _FLAGS = {"nnan", "nsz", "reassoc", "contract", "arcp"}
 _ALL_CODES = 1 << 16
 _FEW = 16  # codes for each child from which it is better to look at the children alone
+_LINE = 32  # codes in a cache line
 _SPARSE = 4  # children for each allowed row from which it is better to look for the rows
 ROOM = 32  # fresh candidates that are merged at once
 
@@ -104,19 +107,15 @@ def _is_live(node: int, dead: Any, words: Any, before: Any, bounds: Any) -> bool
 @compiled
 def _entry(score: Any, row: int, code: int) -> Any:
     """A candidate as one number: the higher the better, of equal scores the earlier in (row, code) order."""
-    bits = np.float32(score).view(np.uint32)
-    rising = ~bits if bits >> np.uint32(31) else bits | np.uint32(1 << 31)
-    if score == 0:  # both zeros alike
-        rising = np.uint32(1 << 31)
+    rising = _turned(np.float32(score).view(np.int32))
+    rising += rising == -1  # both zeros alike
     order = (np.uint64(row) << np.uint64(16)) | np.uint64(code)
-    return (np.uint64(rising) << np.uint64(32)) | (np.uint64(0xFFFFFFFF) - order)
+    return (np.uint64(rising + (1 << 31)) << np.uint64(32)) | (np.uint64(0xFFFFFFFF) - order)
 
 
 @compiled
 def _score(entry: Any) -> Any:
-    rising = np.uint32(entry >> np.uint64(32))
-    bits = rising ^ np.uint32(1 << 31) if rising >> np.uint32(31) else ~rising
-    return np.uint32(bits).view(np.float32)
+    return np.int32(_turned(np.int32(np.int64(entry >> np.uint64(32)) - (1 << 31)))).view(np.float32)
 
 
 @compiled
@@ -126,13 +125,13 @@ def _least(best: Any, kept: int) -> Any:
 
 
 @compiled
-def _merge(best: Any, places: Any, kept: int, fresh: int) -> Any:
+def _merge(best: Any, kept: int, fresh: int) -> Any:
     """Sort the fresh candidates and merge them into the kept ones; returns how many are kept. See `step`."""
     for i in range(fresh):
         entry, rank = best[0, i], 0
         for j in range(fresh):
             rank += best[0, j] > entry
-        best[1, rank], places[1, rank] = entry, places[0, i]
+        best[1, rank], best[5, rank] = entry, best[4, i]
     best[1, fresh] = best[2, kept] = 0  # worse than any
     count = min(kept + fresh, best.shape[1] - ROOM - 1)
     old, new = 0, 0
@@ -140,11 +139,11 @@ def _merge(best: Any, places: Any, kept: int, fresh: int) -> Any:
         ours, theirs = best[2, old], best[1, new]
         is_new = theirs > ours
         best[3, i] = max(ours, theirs)
-        places[3, i] = places[1, new] if is_new else places[2, old]
+        best[7, i] = best[5, new] if is_new else best[6, old]
         new += is_new
         old += not is_new
     for i in range(count):
-        best[2, i], places[2, i] = best[3, i], places[3, i]
+        best[2, i], best[6, i] = best[3, i], best[7, i]
     return count
 
 
@@ -162,37 +161,25 @@ def _live_child(
 
 @compiled
 def _offer(
-    best: Any, places: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, child: int, end: int, codes: Any,
+    best: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, child: int, end: int, codes: Any,
+    is_filtered: bool, dead: Any, words: Any, before: Any, bounds: Any,
 ) -> Any:  # fmt: skip
-    """Offer the children [child, end) of one prefix; returns how many candidates are kept, and how many fresh."""
+    """Offer the children [child, end) of one prefix, all of them live unless `is_filtered`; returns how many
+    candidates are kept, and how many fresh.
+    """
     least = _least(best, kept)
     while child < end:
         for place in range(child, min(end, child + ROOM - fresh)):
             score = offset + line[codes[place]]
-            best[0, fresh], places[0, fresh] = _entry(score, row, codes[place]), place
-            fresh += score >= least
+            best[0, fresh], best[4, fresh] = _entry(score, row, codes[place]), place
+            wanted = score >= least
+            if is_filtered and wanted:
+                wanted = _is_live(place, dead, words, before, bounds)
+            fresh += wanted
             child += 1
         if fresh == ROOM:
-            kept, fresh = _merge(best, places, kept, fresh), 0
+            kept, fresh = _merge(best, kept, fresh), 0
             least = _least(best, kept)
-    return kept, fresh
-
-
-@compiled
-def _offer_live(
-    best: Any, places: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, child: int, end: int, codes: Any,
-    dead: Any, words: Any, before: Any, bounds: Any,
-) -> Any:  # fmt: skip
-    """The same for those that are live."""
-    least = _least(best, kept)
-    for place in range(child, end):
-        score = offset + line[codes[place]]
-        if score >= least and _is_live(place, dead, words, before, bounds):
-            best[0, fresh], places[0, fresh] = _entry(score, row, codes[place]), place
-            fresh += 1
-            if fresh == ROOM:
-                kept, fresh = _merge(best, places, kept, fresh), 0
-                least = _least(best, kept)
     return kept, fresh
 
 
@@ -205,7 +192,7 @@ def _mark(line: Any, offset: Any, least: Any, marks: Any) -> None:
 
 @compiled
 def _offer_base(
-    best: Any, places: Any, marks: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, child: int, end: int,
+    best: Any, marks: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, child: int, end: int,
     codes: Any, dead: Any, words: Any, before: Any, bounds: Any,
 ) -> Any:  # fmt: skip
     """Offer the live ones of the base's children [child, end) of one prefix."""
@@ -214,33 +201,25 @@ def _offer_base(
         place = lower_bound(dead, 0, len(dead), child)
         is_filtered = place < len(dead) and dead[place] < end
     if (end - child) * _FEW < len(line) or kept < best.shape[1] - ROOM - 1:  # or most are wanted
-        if is_filtered:
-            return _offer_live(
-                best, places, kept, fresh, line, row, offset, child, end, codes, dead, words, before, bounds
-            )
-        return _offer(best, places, kept, fresh, line, row, offset, child, end, codes)
+        return _offer(best, kept, fresh, line, row, offset, child, end, codes, is_filtered, dead, words, before, bounds)
     _mark(line, offset, _least(best, kept), marks)
     eights = marks.view(np.uint64)
     for eight in range(len(eights)):
-        if not eights[eight]:
-            continue
-        child = lower_bound(codes, child, end, 8 * eight)
-        stop = child
-        while stop < end and codes[stop] < 8 * eight + 8:
-            stop += 1
-        if is_filtered:
-            kept, fresh = _offer_live(
-                best, places, kept, fresh, line, row, offset, child, stop, codes, dead, words, before, bounds
-            )
-        else:
-            kept, fresh = _offer(best, places, kept, fresh, line, row, offset, child, stop, codes)
-        child = stop
+        if eights[eight]:
+            child = lower_bound(codes, child, end, 8 * eight)
+            while child < end and codes[child] < 8 * eight + 8:
+                if marks[codes[child]] and (not is_filtered or _is_live(child, dead, words, before, bounds)):
+                    best[0, fresh], best[4, fresh] = _entry(offset + line[codes[child]], row, codes[child]), child
+                    fresh += 1
+                    if fresh == ROOM:
+                        kept, fresh = _merge(best, kept, fresh), 0
+                child += 1
     return kept, fresh
 
 
 @compiled
 def _offer_allowed(
-    best: Any, places: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, child: int, end: int, codes: Any,
+    best: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, child: int, end: int, codes: Any,
     words: Any, bounds: Any,
 ) -> Any:  # fmt: skip
     """The same where few rows are allowed: from one set bit to the next, over all children without any."""
@@ -263,14 +242,16 @@ def _offer_allowed(
         else:
             child = place
             place += 1
-        kept, fresh = _offer(best, places, kept, fresh, line, row, offset, child, child + 1, codes)
+        kept, fresh = _offer(
+            best, kept, fresh, line, row, offset, child, child + 1, codes, False, words, words, words, words
+        )
         if place >= last:
             return kept, fresh
 
 
 @compiled
 def _offer_delta(
-    best: Any, places: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, node: int, base_node: int,
+    best: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, node: int, base_node: int,
     base_first: Any, base_codes: Any, base_dead: Any, base_words: Any, base_before: Any, base_bounds: Any,
     first: Any, codes: Any, dead: Any, words: Any, before: Any, bounds: Any,
 ) -> Any:  # fmt: skip
@@ -283,11 +264,42 @@ def _offer_delta(
                 base_node, codes[child], base_first, base_codes, base_dead, base_words, base_before, base_bounds
             )
             if twin < 0:
-                best[0, fresh], places[0, fresh] = _entry(score, row, codes[child]), -1
+                best[0, fresh], best[4, fresh] = _entry(score, row, codes[child]), np.uint64(0xFFFFFFFF)  # none
                 fresh += 1
                 if fresh == ROOM:
-                    kept, fresh = _merge(best, places, kept, fresh), 0
+                    kept, fresh = _merge(best, kept, fresh), 0
                     least = _least(best, kept)
+    return kept, fresh
+
+
+@compiled
+def _offer_row(
+    best: Any, marks: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, base_node: int, delta_node: int,
+    base_first: Any, base_codes: Any, base_dead: Any, base_words: Any, base_before: Any, base_bounds: Any,
+    delta_first: Any, delta_codes: Any, delta_dead: Any, delta_words: Any, delta_before: Any, delta_bounds: Any,
+) -> Any:  # fmt: skip
+    """Offer the live children of one prefix, of both segments."""
+    if base_node >= 0:
+        child, end = base_first[base_node], base_first[base_node + 1]
+        allowed = end - child
+        if len(base_words):
+            low, high = (base_bounds[child], base_bounds[end]) if len(base_bounds) else (child, end)
+            allowed = _rank(base_words, base_before, high) - _rank(base_words, base_before, low)
+        if allowed * _SPARSE >= end - child:
+            kept, fresh = _offer_base(
+                best, marks, kept, fresh, line, row, offset, child, end,
+                base_codes, base_dead, base_words, base_before, base_bounds,
+            )  # fmt: skip
+        elif allowed:
+            kept, fresh = _offer_allowed(
+                best, kept, fresh, line, row, offset, child, end, base_codes, base_words, base_bounds
+            )
+    if delta_node >= 0:
+        kept, fresh = _offer_delta(
+            best, kept, fresh, line, row, offset, delta_node, base_node,
+            base_first, base_codes, base_dead, base_words, base_before, base_bounds,
+            delta_first, delta_codes, delta_dead, delta_words, delta_before, delta_bounds,
+        )  # fmt: skip
     return kept, fresh
 
 
@@ -296,61 +308,44 @@ def step(
     logits: Any, row_scores: Any, norms: Any, normalizes: bool, starts: Any, base_nodes: Any, delta_nodes: Any,
     base_first: Any, base_codes: Any, base_dead: Any, base_words: Any, base_before: Any, base_bounds: Any,
     delta_first: Any, delta_codes: Any, delta_dead: Any, delta_words: Any, delta_before: Any, delta_bounds: Any,
-    best: Any, places: Any, marks: Any, scores: Any, rows: Any, codes: Any, out_base: Any, out_delta: Any, counts: Any,
+    best: Any, marks: Any, scores: Any, rows: Any, codes: Any, out_base: Any, out_delta: Any, counts: Any,
 ) -> None:  # fmt: skip
     """The best live children of the prefixes of every request, as many as `scores` has columns.
 
-    A child scores (row_scores[row] - norms[row]) + logits[row, code], all float32. `normalizes`: `norms` are computed
-    here (see `normalize`), each when its row is looked at; else they are given. Request b has the rows
-    [starts[b], starts[b + 1]). Of each segment: the first children and codes of this depth; the dead nodes of the next
-    depth, or a bitmap with its ranks and the row bounds of the next depth's nodes. Out, per request, best first, ties
-    in order of (row, code): scores, rows, codes, and the nodes in both segments (-1: in none); `counts` says how many
-    there are.
+    A child scores (row_scores[row] - norm) + logits[row, code], all float32; the norm is norms[row], or where the step
+    `normalizes` (see `normalize`), the row's own. Request b has the rows [starts[b], starts[b + 1]). Of each segment:
+    the first children and codes of this depth; the dead nodes of the next depth, or a bitmap with its ranks and the row
+    bounds of the next depth's nodes. Out, per request, best first, ties in order of (row, code): scores, rows, codes
+    [requests, width], and flat the nodes in both segments (-1: in none); `counts` says how many there are.
 
-    Candidates are kept as entries in `best` (uint64 [4, width + ROOM + 1]) with their base nodes in `places` (int32,
-    same shape): fresh ones in row 0 as they come, those kept in row 2, best first; the other rows are for merging.
+    Candidates are in `best`, uint64 [8, width + ROOM + 1], as entries with their base nodes four rows below: in row 0
+    fresh ones as they come, in row 2 those kept, best first; rows 1 and 3 are for merging. `marks`: uint8 [codes].
     """
+    for node in base_nodes:
+        prefetch(base_first, node)
     for request in range(len(counts)):
         first_row, end_row, kept, fresh = starts[request], starts[request + 1], 0, 0
         for row in range(first_row, end_row):
-            line, top = logits[row], np.float32(np.inf)
-            if normalizes:
-                top, norms[row] = _normalizer(line)
-            offset = row_scores[row] - norms[row]
-            if not offset + top >= _least(best, kept):
-                continue
-            node = base_nodes[row]
-            if node >= 0:
-                child, end = base_first[node], base_first[node + 1]
-                allowed = end - child
-                if len(base_words):
-                    low, high = (base_bounds[child], base_bounds[end]) if len(base_bounds) else (child, end)
-                    allowed = _rank(base_words, base_before, high) - _rank(base_words, base_before, low)
-                if allowed * _SPARSE < end - child:
-                    if allowed:
-                        kept, fresh = _offer_allowed(
-                            best, places, kept, fresh, line, row - first_row, offset, child, end,
-                            base_codes, base_words, base_bounds,
-                        )  # fmt: skip
-                else:
-                    kept, fresh = _offer_base(
-                        best, places, marks, kept, fresh, line, row - first_row, offset, child, end,
-                        base_codes, base_dead, base_words, base_before, base_bounds,
-                    )  # fmt: skip
-            if delta_nodes[row] >= 0:
-                kept, fresh = _offer_delta(
-                    best, places, kept, fresh, line, row - first_row, offset, delta_nodes[row], node,
+            node = max(base_nodes[row], 0)
+            for child in range(base_first[node], base_first[node + 1], _LINE):
+                prefetch(base_codes, child)
+        for row in range(first_row, end_row):
+            line = logits[row]
+            top, norm = _normalizer(line) if normalizes else (np.float32(np.inf), norms[row])
+            offset = row_scores[row] - norm
+            if offset + top >= _least(best, kept):
+                kept, fresh = _offer_row(
+                    best, marks, kept, fresh, line, row - first_row, offset, base_nodes[row], delta_nodes[row],
                     base_first, base_codes, base_dead, base_words, base_before, base_bounds,
                     delta_first, delta_codes, delta_dead, delta_words, delta_before, delta_bounds,
                 )  # fmt: skip
-        counts[request] = kept = _merge(best, places, kept, fresh)
+        counts[request] = kept = _merge(best, kept, fresh)
         for i in range(kept):
-            entry = best[2, i]
-            order = np.uint64(0xFFFFFFFF) - (entry & np.uint64(0xFFFFFFFF))
+            order = np.uint64(0xFFFFFFFF) - (best[2, i] & np.uint64(0xFFFFFFFF))
             parent, code = np.int64(order >> np.uint64(16)), np.int64(order & np.uint64(0xFFFF))
-            scores[request, i], rows[request, i], codes[request, i] = _score(entry), parent, code
-            out_base[request, i] = places[2, i]
-            out_delta[request, i] = _live_child(
+            scores[request, i], rows[request, i], codes[request, i] = _score(best[2, i]), parent, code
+            out_base[request * scores.shape[1] + i] = np.int32(best[6, i])
+            out_delta[request * scores.shape[1] + i] = _live_child(
                 delta_nodes[first_row + parent], code, delta_first, delta_codes, delta_dead, delta_words, delta_before,
                 delta_bounds,
             )  # fmt: skip
