@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 
-from neo_runtime.trie.levels import Ints
+from neo_runtime.trie.levels import Ints, kernel
 from neo_runtime.trie.segment import Segment
 
 _NONE: Ints = np.empty(0, np.int32)
+
+
+@cache
+def _loops() -> Any:
+    """The compiled loops, loaded when they are first needed; None where numba does not know this Python yet."""
+    if kernel() is None:
+        return None
+    from neo_runtime.trie import dead_kernel
+
+    return dead_kernel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,43 +44,67 @@ class Dead:
 
     def adding(self, segment: Segment, rows: Ints) -> Dead:
         """With more rows, ascending and each once. A node dies when the last thing below it does, level by level."""
-        fresh = _missing(self.rows, rows) if len(rows) else rows
+        below, fresh = _union(self.rows, rows)
         if not len(fresh):
             return self
-        all_rows = _merged(self.rows, fresh)
-        nodes = list(self.nodes)
-        below, runs = all_rows, segment.leaf_rows
-        if runs is not None:
-            leaves = np.unique(np.searchsorted(runs, fresh, "right").astype(np.int32) - np.int32(1))
-            fresh = _emptied(leaves, runs, below)
-        nodes[-1] = below = _merged(nodes[-1], fresh)
-        for depth in range(segment.space.levels - 1, 0, -1):
+        all_rows, nodes = below, list(self.nodes)
+        firsts = segment.levels.first_child[1:]
+        if segment.leaf_rows is None:
+            nodes[-1] = below
+        else:
+            firsts = (*firsts, segment.leaf_rows)
+        for depth in range(len(firsts) - 1, -1, -1):
+            fresh = _emptied(fresh, firsts[depth], below)
             if not len(fresh):
                 break
-            fresh = _emptied(segment.levels.parents(depth + 1, fresh), segment.levels.first_child[depth], below)
-            nodes[depth - 1] = below = _merged(nodes[depth - 1], fresh)
+            nodes[depth] = below = _union(nodes[depth], fresh)[0]
         return Dead(all_rows, tuple(nodes))
 
 
-def _emptied(parents: Ints, first: Ints, dead_below: Ints) -> Ints:
-    """Those of `parents` whose whole run below is dead."""
+def warm_up() -> None:
+    """See `step.warm_up`."""
+    numbers = np.arange(2, dtype=np.int32)
+    _union(numbers, numbers)
+    _emptied(numbers[:1], numbers, numbers)
+
+
+def _union(old: Ints, new: Ints) -> tuple[Ints, Ints]:
+    """Both, and those of `new` that are not in `old`: all ascending, each number once."""
+    if not len(old) or not len(new):
+        return (old, new) if len(old) else (new, new)
+    return numpy_union(old, new) if _loops() is None else compiled_union(old, new)
+
+
+def compiled_union(old: Ints, new: Ints) -> tuple[Ints, Ints]:
+    """See `_union`; through the kernel, in one pass."""
+    every, fresh = np.empty(len(old) + len(new), np.int32), np.empty(len(new), np.int32)
+    count = _loops().union(old, new, every, fresh)
+    return every[: len(old) + count], fresh[:count]
+
+
+def numpy_union(old: Ints, new: Ints) -> tuple[Ints, Ints]:
+    """The same in numpy."""
+    places = old.searchsorted(new)
+    is_fresh = places == len(old)
+    is_fresh[~is_fresh] = old[places[~is_fresh]] != new[~is_fresh]
+    return np.insert(old, places[is_fresh], new[is_fresh]), new[is_fresh]
+
+
+def _emptied(nodes: Ints, first: Ints, dead: Ints) -> Ints:
+    """The parents of `nodes` whose whole run of children, [first[p], first[p + 1]), is `dead`. All ascending."""
+    return (numpy_emptied if _loops() is None else compiled_emptied)(nodes, first, dead)
+
+
+def compiled_emptied(nodes: Ints, first: Ints, dead: Ints) -> Ints:
+    """See `_emptied`; through the kernel, in one pass."""
+    parents = np.empty(len(nodes), np.int32)
+    return parents[: _loops().emptied(nodes, first, dead, parents)]
+
+
+def numpy_emptied(nodes: Ints, first: Ints, dead: Ints) -> Ints:
+    """The same in numpy."""
+    parents = np.unique(first.searchsorted(nodes, "right").astype(np.int32) - np.int32(1))
     starts, ends = first[parents], first[parents + 1]
-    count = np.searchsorted(dead_below, ends) - np.searchsorted(dead_below, starts)
+    count = np.searchsorted(dead, ends) - np.searchsorted(dead, starts)
     emptied: Ints = parents[count == ends - starts]
     return emptied
-
-
-def _missing(old: Ints, new: Ints) -> Ints:
-    """Those of `new` that are not in `old`."""
-    if not len(old):
-        return new
-    places = np.minimum(np.searchsorted(old, new), len(old) - 1)
-    missing: Ints = new[old[places] != new]
-    return missing
-
-
-def _merged(old: Ints, new: Ints) -> Ints:
-    """Both, ascending; no number is in both."""
-    if not len(old) or not len(new):
-        return new if not len(old) else old
-    return np.insert(old, np.searchsorted(old, new), new)

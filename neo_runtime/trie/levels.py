@@ -60,11 +60,6 @@ class Levels:
         """Node p of `depth`, above the leaves, covers leaves [bounds[p], bounds[p + 1])."""
         return self._bounds[depth]
 
-    def parents(self, depth: int, nodes: Ints) -> Ints:
-        """The nodes of depth - 1, each once and ascending, that `nodes` of `depth` (ascending) lie below."""
-        above = self.first_child[depth - 1].searchsorted(nodes, "right").astype(np.int32) - np.int32(1)
-        return above if len(above) < 2 else above[np.concatenate([[True], above[1:] != above[:-1]])]
-
     def find(self, keys: Keys) -> NDArray[np.int64]:
         """Leaf of every key, -1 where it is not there: int64 [n]."""
         places = self.keys.searchsorted(keys)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neo_runtime.sid.space import SidSpace
+from neo_runtime.trie.dead import warm_up as warm_up_dead
 from neo_runtime.trie.levels import Ints, kernel
 from neo_runtime.trie.live import LiveTrie, Nodes, Wanted
 from neo_runtime.trie.type_view import TypeView
@@ -37,8 +38,7 @@ def normalizers(logits: Floats) -> Floats:
     """Logarithm of the sum of exponentials of every row."""
     norms = np.empty(len(logits), np.float32)
     if kernel() is not None:
-        logits = np.ascontiguousarray(logits, np.float32)
-        kernel().normalize(logits, np.empty((len(logits), _blocks(logits)), np.float32), norms)
+        kernel().normalize(np.ascontiguousarray(logits, np.float32), norms)
         return norms
     top = logits.max(axis=1)
     np.add(top, np.log(np.exp(logits - top[:, None]).sum(axis=1)), out=norms)
@@ -55,20 +55,15 @@ def step(
     row's own normaliser. `logits` float32 [rows, codes]; request b has rows [starts[b], starts[b + 1]); None: all one.
     """
     starts = np.array([0, len(row_scores)]) if starts is None else starts
-    if kernel() is None:
+    loops = kernel()
+    if loops is None:
         return numpy_step(trie, depth, nodes, logits, row_scores, width, norms=norms, starts=starts)
-    logits, requests, rows = np.ascontiguousarray(logits, np.float32), len(starts) - 1, len(row_scores)
-    tops = np.empty((rows, _blocks(logits)), np.float32)
-    out = _empty(requests, width)
-    own = norms is None
-    if norms is None:
-        norms = np.empty(rows, np.float32)
-    else:
-        kernel().normalize(logits, tops, np.empty(rows, np.float32))
-    kernel().step(
-        logits, row_scores, norms, tops, own, starts, nodes.base, nodes.delta, *trie.base.depths[depth],
-        *trie.delta.depths[depth], np.empty(width, np.uint64), out.scores, out.rows, out.codes,
-        out.nodes.base.reshape(requests, width), out.nodes.delta.reshape(requests, width), out.counts,
+    out = _empty(len(starts) - 1, width)
+    loops.step(
+        np.ascontiguousarray(logits, np.float32), row_scores, row_scores if norms is None else norms, norms is None,
+        starts, nodes.base, nodes.delta, *trie.base.depths[depth], *trie.delta.depths[depth],
+        np.empty((8, width + loops.ROOM + 1), np.uint64), np.zeros(-(-logits.shape[1] // 8) * 8, np.uint8),
+        out.scores, out.rows, out.codes, *out.nodes, out.counts,
     )  # fmt: skip
     return out
 
@@ -77,6 +72,7 @@ def warm_up() -> None:
     """Compile now, or load what an earlier process compiled: the first use would wait for seconds."""
     trie = LiveTrie.of(TypeView.empty(SidSpace((2, 2))), Wanted(None, None, (_NONE, _NONE)))
     step(trie, 0, trie.root(), np.zeros((1, 2), np.float32), np.zeros(1, np.float32), 1)
+    warm_up_dead()
 
 
 def numpy_step(
@@ -122,7 +118,3 @@ def _empty(requests: int, width: int) -> Steps:
         np.empty(shape, np.float32), np.empty(shape, np.int32), np.empty(shape, np.int32), nodes,
         np.zeros(requests, np.int64),
     )  # fmt: skip
-
-
-def _blocks(logits: Floats) -> int:
-    return -(-int(logits.shape[1]) // int(kernel().BLOCK))

@@ -192,6 +192,29 @@ def test_the_kernel_equals_numpy_bit_for_bit(
         starts = np.array([0, middle, len(totals)])
 
 
+@given(st.integers(0, 1 << 30), st.sampled_from([1, 3, 30, 100]), st.sampled_from([0.02, 0.3, 1.0]), st.booleans())
+@settings(max_examples=40)
+def test_the_kernel_equals_numpy_where_levels_are_wide(seed: int, width: int, share: float, is_changed: bool) -> None:
+    """Rows that are long enough to be scanned, more candidates than are merged at once, a last part of 8 not full."""
+    rng, space = np.random.default_rng(seed), SidSpace((70, 181, 3))
+    codes = np.argwhere(rng.random(space.level_sizes[:2]) < share)
+    sids = np.unique(space.pack(np.column_stack([codes, rng.integers(0, 3, len(codes))]).astype(np.int32))).tolist()
+    view = TypeView.empty(space).apply(Changes.of({sid: (Row(str(sid)),) for sid in sids}))
+    view = TypeView.of_base(view.compacted())
+    if is_changed:
+        view = view.apply(Changes.of({sid: (Row(f"new-{sid}"),) * int(rng.integers(2)) for sid in sids[::3]}))
+    trie = TrieView(1, {"t": view}).restrict().tries["t"]
+    nodes, totals, starts = trie.root(), np.zeros(1, np.float32), np.array([0, 1])
+    for depth, size in enumerate(space.level_sizes):
+        logits = (rng.normal(size=(len(totals), size)) * 3).round(1).astype(np.float32)
+        arguments = (trie, depth, nodes, logits, totals, width)
+        compiled, reference = step(*arguments, starts=starts), numpy_step(*arguments, starts=starts)
+        assert_same_steps(compiled, reference)
+        count = int(compiled.counts[0])
+        nodes, totals = Nodes(compiled.nodes.base[:count], compiled.nodes.delta[:count]), compiled.scores[0, :count]
+        starts = np.array([0, count])
+
+
 def assert_same_steps(one: Steps, other: Steps) -> None:
     assert one.counts.tolist() == other.counts.tolist()
     width = one.scores.shape[1]
