@@ -51,7 +51,8 @@ class Settings(BaseSettings):
         {},
         description="Filters by name, for requests to name, each as must, should and must_not in a filter's JSON form",
     )
-    max_running: int = Field(32, ge=1, description="Requests that share the model's passes")
+    engines: int = Field(1, ge=1, description="Processes with the model, each with its memory")
+    max_running: int = Field(32, ge=1, description="Requests that share the model's passes, in each engine")
     prefix_cache_mb: int = Field(
         512, ge=0, description="Memory for what prompts began with, so that it is not computed again; 0: none"
     )

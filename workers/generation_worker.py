@@ -12,7 +12,8 @@ from prometheus_client import REGISTRY, start_http_server
 
 from neo_runtime.catalog.usage import Usage, UsageCollector
 from neo_runtime.config import Settings
-from neo_runtime.engine.process import EngineProcess
+from neo_runtime.engine.process import start_engines
+from neo_runtime.engine.several import Engines
 from neo_runtime.model.about import ModelAbout
 from neo_runtime.serving.server import serve
 from neo_runtime.snapshot.follow import AliasFollower
@@ -31,7 +32,8 @@ def run(settings: Settings, ready: Callable[[str], None] = lambda address: None)
     instance = settings.instance or uuid.uuid4().hex[:12]
     follower = AliasFollower(Snapshots.of(settings), settings.catalog, about.fingerprints, instance)
     served = follower.begin()
-    engine = EngineProcess(settings, served)
+    engines = start_engines(settings, served)
+    engine = Engines(engines)
     if settings.metrics_port:
         REGISTRY.register(UsageCollector(lambda: _usage(served)))
         start_http_server(settings.metrics_port)
@@ -55,7 +57,8 @@ def run(settings: Settings, ready: Callable[[str], None] = lambda address: None)
         )  # fmt: skip
     finally:
         follower.stop()
-        engine.stop()
+        for each in engines:
+            each.stop()
         served.close()
 
 

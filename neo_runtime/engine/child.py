@@ -162,7 +162,7 @@ def _open(message: OpenCatalog, catalogs: Catalogs, outgoing: Outgoing) -> None:
 
 def _decoder(settings: Settings, catalogs: Catalogs) -> Decoder:
     """StartupError where the model cannot be served."""
-    torch.set_num_threads(settings.torch_threads or max(1, (os.cpu_count() or 2) - 1))
+    torch.set_num_threads(settings.torch_threads or max(1, ((os.cpu_count() or 2) - 1) // settings.engines))
     model = NeoModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
     limits = EngineLimits(
         max_context_tokens=model.context_tokens,

@@ -46,11 +46,23 @@ _OPEN_TIMEOUT_S = 120.0
 LOST = "the engine ended while it was at this request; another one is being started"
 
 
+def start_engines(settings: Settings, served: ServedCatalog) -> list[EngineProcess]:
+    """As many as the settings say, side by side. StartupError where one cannot start; then none is left running."""
+    engines = [EngineProcess(settings, served) for _ in range(settings.engines)]
+    try:
+        for engine in engines:
+            engine.wait()
+    except BaseException:
+        for engine in engines:
+            engine.stop()
+        raise
+    return engines
+
+
 class EngineProcess:
     """Follows what `served` serves. Thread-safe."""
 
     def __init__(self, settings: Settings, served: ServedCatalog) -> None:
-        """Waits until the engine is ready. StartupError where it cannot be."""
         self._settings = settings
         self._capacity = settings.max_running + settings.max_queued
         self._lock = threading.Lock()
@@ -67,12 +79,15 @@ class EngineProcess:
         self._load = Load()
         self._thread = threading.Thread(target=self._keep, name="neo-engine-process", daemon=True)
         self._thread.start()
-        try:
-            self.limits = self._first.result()
-        except BaseException:
-            self.stop()
-            raise
-        served.mirror = self
+        served.mirrors.append(self)
+
+    def wait(self) -> None:
+        """Until the engine is ready for the first time. StartupError where it cannot be."""
+        self._first.result()
+
+    @property
+    def limits(self) -> EngineLimits:
+        return self._first.result()
 
     @property
     def pid(self) -> int:

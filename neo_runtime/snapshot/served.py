@@ -59,7 +59,7 @@ class ServedCatalog:
         self._epoch = 0
         self._holders: Counter[int] = Counter()
         self._retired: list[tuple[int, Source]] = []
-        self.mirror: Mirror | None = None
+        self.mirrors: list[Mirror] = []
 
     @property
     def source(self) -> Source:
@@ -91,13 +91,17 @@ class ServedCatalog:
         return held.reader.items(keys)
 
     def swap(self, source: Source) -> None:
-        """Serve `source` from now on. Closes it and raises where the mirror cannot serve it."""
-        if self.mirror:
-            try:
-                self.mirror.open(source)
-            except BaseException:
-                source.reader.store.close()
-                raise
+        """Serve `source` from now on. Closes it and raises where a mirror cannot serve it."""
+        told: list[Mirror] = []
+        try:
+            for mirror in self.mirrors:
+                mirror.open(source)
+                told.append(mirror)
+        except BaseException:
+            for mirror in told:
+                mirror.close(source)
+            source.reader.store.close()
+            raise
         with self._lock:
             self._replace(source)
 
@@ -114,8 +118,8 @@ class ServedCatalog:
         self._retired = [(epoch, old) for epoch, old in self._retired if old is not source]
         self._retired.append((self._epoch, self._current))
         self._current, self._epoch = source, self._epoch + 1
-        if self.mirror:  # before an answer can hold the new epoch: it must not be decoded on what may be closed
-            self.mirror.serve(source)
+        for mirror in self.mirrors:  # before an answer can hold the new epoch: it must not be decoded on what may close
+            mirror.serve(source)
 
     def close(self) -> None:
         """When no answer runs any more."""
@@ -136,6 +140,6 @@ class ServedCatalog:
             unheld = [source for epoch, source in self._retired if epoch < oldest]
             self._retired = [(epoch, source) for epoch, source in self._retired if epoch >= oldest]
         for source in unheld:
-            if self.mirror:
-                self.mirror.close(source)
+            for mirror in self.mirrors:
+                mirror.close(source)
             source.reader.store.close()

@@ -18,11 +18,12 @@ from neo_runtime.client import CallError, NeoClient, generate_request, rank_requ
 from neo_runtime.config import Settings
 from neo_runtime.engine.api import Constraints, Decoding, EngineEvent, Finished, GenerateWork, RankedList, RankWork
 from neo_runtime.engine.process import EngineProcess
+from neo_runtime.engine.several import Engines
 from neo_runtime.errors import ModelError, NeoError, OverloadedError, UnavailableError
 from neo_runtime.prompt.message import Conversation, Turn
 from neo_runtime.snapshot.aliases import Target
 from neo_runtime.snapshot.follow import open_source
-from neo_runtime.snapshot.served import ServedCatalog
+from neo_runtime.snapshot.served import ServedCatalog, Source
 from neo_runtime.types import ItemKey
 from tests.kit import processes, running, tiny
 from tests.kit.workers import until
@@ -42,6 +43,7 @@ def engine(tmp_path: Path, **settings: object) -> Iterator[tuple[EngineProcess, 
     served = ServedCatalog(source)
     started = EngineProcess(Settings(catalog=folder, model=model, **settings), served)  # type: ignore[arg-type]
     try:
+        started.wait()
         yield started, served
     finally:
         started.stop()
@@ -74,9 +76,7 @@ def test_an_engine_that_is_killed_fails_what_it_was_at_and_another_one_answers(t
             inbox.get(timeout=60)
             pid = started.pid
             os.kill(pid, signal.SIGKILL)
-            last = None
-            while not isinstance(last, NeoError | Finished):
-                last = inbox.get(timeout=60)
+            last = until_the_end(inbox)[-1]
             assert isinstance(last, UnavailableError)
             assert last.reason == "ENGINE_LOST"
             with pytest.raises(UnavailableError, match="being started"):
@@ -90,12 +90,9 @@ def test_an_engine_that_is_killed_fails_what_it_was_at_and_another_one_answers(t
 def test_an_engine_that_comes_back_serves_what_was_swapped_to_meanwhile(tmp_path: Path) -> None:
     with engine(tmp_path) as (started, served):
         before = films(running.answer(started, RANK))
-        other = tiny.catalog(tmp_path / "other", 0)
-        other.apply([tiny.upsert("film/only")])
-        other.close()
+        other = other_catalog(tmp_path)
         os.kill(started.pid, signal.SIGKILL)
-        fingerprints = tiny.model().fingerprints
-        served.swap(open_source(tmp_path / "other", Target("other"), "other", fingerprints))
+        served.swap(other)
         until(lambda: answered(started) == {"only"}, "the other catalog", lambda: "")
         assert served.swap_back(Target())
         assert films(running.answer(started, RANK)) == before
@@ -183,6 +180,43 @@ def test_over_grpc_health_tells_of_the_loss_and_the_worker_stays(tmp_path: Path)
         request = rank_request("film", history=[ItemKey("film", "f1")])
         assert client.rank(request).results
         assert client.serving_info().instance_id == instance
+
+
+def test_with_several_engines_one_that_is_lost_is_not_missed(tmp_path: Path) -> None:
+    with engine(tmp_path) as (first, served):
+        second = EngineProcess(Settings(catalog=tmp_path / "c", model=tmp_path / "model"), served)
+        second.wait()
+        both, told = Engines([first, second]), list[bool]()
+        both.watch(told.append)
+        assert all(map(films, running.answers(both, [RANK] * 6)))
+        streams: list[queue.Queue[EngineEvent | NeoError]] = [queue.Queue(), queue.Queue()]
+        for stream in streams:
+            both.submit(ENDLESS, stream.put)
+            until(lambda: both.running + both.queued >= 1, "a running stream", lambda: "")
+        assert (first.running + first.queued, second.running + second.queued) == (1, 1)
+        os.kill(second.pid, signal.SIGKILL)
+        lost = [event for event in until_the_end(streams[1]) if isinstance(event, UnavailableError)]
+        assert len(lost) == 1
+        assert films(running.answer(both, RANK))
+        served.swap(other_catalog(tmp_path))
+        assert films(running.answer(both, RANK)) == {"only"}
+        until(lambda: second.limits and second.running == 0 and answered(second) == {"only"}, "both", lambda: "")
+        assert told == [True]
+        second.stop()
+
+
+def until_the_end(inbox: queue.Queue[EngineEvent | NeoError]) -> list[EngineEvent | NeoError]:
+    events = [inbox.get(timeout=60)]
+    while not isinstance(events[-1], NeoError | Finished):
+        events.append(inbox.get(timeout=60))
+    return events
+
+
+def other_catalog(tmp_path: Path) -> Source:
+    other = tiny.catalog(tmp_path / "other", 0)
+    other.apply([tiny.upsert("film/only")])
+    other.close()
+    return open_source(tmp_path / "other", Target("other"), "other", tiny.model().fingerprints)
 
 
 def is_serving(health: health_pb2_grpc.HealthStub) -> bool:

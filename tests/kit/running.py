@@ -9,7 +9,7 @@ from pathlib import Path
 
 from neo_runtime.catalog.reader import CatalogReader
 from neo_runtime.engine import ask
-from neo_runtime.engine.api import EngineEvent, EngineLimits, Work
+from neo_runtime.engine.api import Engine, EngineEvent, EngineLimits, Work
 from neo_runtime.engine.local import LocalEngine
 from neo_runtime.engine.request import Decoder
 from neo_runtime.engine.span import Normalization
@@ -45,12 +45,12 @@ def follower(catalog: Path) -> AliasFollower:
     return AliasFollower(Snapshots(LocalStore(catalog / "snapshots")), catalog, {}, "test")
 
 
-def answer(running: LocalEngine, work: Work) -> list[EngineEvent]:
+def answer(running: Engine, work: Work) -> list[EngineEvent]:
     """Every event of one request; raises the error that ended it."""
     return ask.answer(running, work, timeout_s=60)
 
 
-def answers(running: LocalEngine, works: Sequence[Work]) -> list[list[EngineEvent]]:
+def answers(running: Engine, works: Sequence[Work]) -> list[list[EngineEvent]]:
     """Of requests that run side by side: every event of each."""
     with ThreadPoolExecutor(len(works)) as threads:
         return list(threads.map(lambda work: answer(running, work), works))
