@@ -1,4 +1,4 @@
-"""Several engines behind one front end, each a process with the model in it: where there are cores or devices for it."""
+"""Several engines behind one front end, each a process with its own model: where there are cores or devices for it."""
 
 from __future__ import annotations
 
