@@ -22,16 +22,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.bench_bulk import fit, generate
 from benchmarks.measure import alternate, middle, report
 from neo_runtime.catalog.catalog import Catalog, open_reader
 from neo_runtime.catalog.item import RawRecord, Upsert
 from neo_runtime.engine.api import EngineLimits, RankWork
 from neo_runtime.engine.request import Decoder
+from neo_runtime.ingest.bulk import load_files
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.model.fresh import DecoderShape, fresh_decoder, fresh_tokenizer
 from neo_runtime.prompt.message import Conversation, Turn
 from neo_runtime.sid.codebook import load_codebooks
-from neo_runtime.sid.fit import fit_codebook
 from neo_runtime.snapshot.aliases import Target, serve
 from neo_runtime.snapshot.create import create_snapshot
 from neo_runtime.snapshot.follow import AliasFollower
@@ -44,7 +45,8 @@ from neo_runtime.trie.step import step, warm_up
 from neo_runtime.types import ItemKey, Position
 
 DIMENSION, CODES, LEVELS, BEAMS = 16, 1_024, 4, 30
-BATCH, CHANGED = 20_000, 0.005  # a log of half of what the catalog would compact
+CHANGED = 0.005  # a log of half of what the catalog would compact
+LATER = 2_000_000_000_000_000  # event times after those of all items that are generated
 BETWEEN_SWAPS_S = 0.5
 
 
@@ -52,7 +54,7 @@ def upserts(numbers: range, vectors: np.ndarray, version: int) -> list[Upsert]: 
     source = RawRecord(Position("bench", 0, 0), None, None)
     return [
         Upsert(
-            ItemKey("item", f"item-{number}"), version, f"Title of item {number}", "A description of some length. " * 4,
+            ItemKey("item", f"item-{number:08}"), version, f"Title of item {number}", "A description. " * 4,
             {"year": 1950 + number % 70, "genres": ["a", "b"]}, 0.5, vector, "random", source,
         )
         for number, vector in zip(numbers, vectors, strict=True)
@@ -60,20 +62,14 @@ def upserts(numbers: range, vectors: np.ndarray, version: int) -> list[Upsert]: 
 
 
 def build(folder: Path, items: int) -> None:
-    """Items with random vectors, a base, and a log on top of it."""
-    rng = np.random.default_rng(0)
-    codebook = fit_codebook(
-        "item", "random", rng.normal(size=(20_000, DIMENSION)).astype(np.float32), (CODES,) * LEVELS
-    )
-    catalog = Catalog.create(folder, {"item": codebook})
-    started = time.monotonic()
-    for start in range(0, items, BATCH):
-        some = range(start, min(start + BATCH, items))
-        catalog.apply(upserts(some, rng.normal(size=(len(some), DIMENSION)).astype(np.float32), 1))
-    print(f"{items:,} items loaded in {time.monotonic() - started:.0f} s", flush=True)
-    catalog.compact()
-    change(catalog, items, 2)
-    catalog.close()
+    """Items with clustered vectors, and a log on top of their base."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+        source = Path(name)
+        fit(source, DIMENSION, (CODES,) * LEVELS)
+        generate(source, items, DIMENSION, inline=False)
+        with closing(Catalog.create(folder, load_codebooks(source / "codebooks"))) as catalog:
+            load_files(catalog, [str(source / "items.jsonl")], embeddings=source / "items.npy")
+            change(catalog, items, LATER)
 
 
 def change(catalog: Catalog, items: int, version: int) -> None:
@@ -270,7 +266,7 @@ def main() -> None:
         rows = creation(catalog, root, arguments.repeats)
         if arguments.catalog is None:
             with closing(Catalog.open(catalog)) as opened:
-                change(opened, arguments.items, 3)
+                change(opened, arguments.items, LATER + 1)
         manifest = create_snapshot(catalog, LocalStore(root), name="second")
         rows += opening(catalog, root, arguments.repeats)
         rows += swaps(catalog, root, arguments.seconds)
