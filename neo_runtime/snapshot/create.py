@@ -99,7 +99,7 @@ def _fold_log(staged: Path) -> Base | None:
                 return txn.base()
         # bitmaps that the segments bring along are brought along further
         types = reader.view().types.values()
-        base, _ = write_segments(reader, {name for view in types for name in view.base.filters.prepared})
+        base = write_segments(reader, {name for view in types for name in view.base.filters.prepared})
 
     def put(txn: Transaction) -> None:
         txn.put_base(base)
