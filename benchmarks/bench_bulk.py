@@ -3,6 +3,9 @@
 Items with attributes and clustered embeddings are generated, written as one JSON-lines file and a .npy file, and
 loaded by a process of its own, as `neo catalog load` does it. Codes are fitted on a sample.
 
+What quantization costs is seen twice: alone, on one thread, and by loading the same again with the codes that were
+found looked up (not where the embeddings stand in the lines). The second load is all but quantization.
+
     python -m benchmarks.bench_bulk [--items 1000000] [--dimension 64] [--codes 256] [--levels 4] [--inline]
 """
 
@@ -13,17 +16,20 @@ import base64
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
+from benchmarks.known_codes import Known, quantize
 from benchmarks.measure import report
 from neo_runtime.catalog.bulk_lines import Phases
 from neo_runtime.catalog.catalog import Catalog, open_reader
@@ -103,10 +109,13 @@ def peak_kb(process: str = "self") -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
-def load(folder: Path, *, inline: bool) -> dict[str, object]:
+def load(folder: Path, *, inline: bool, known: bool) -> dict[str, object]:
     """In this process, whose peak memory counts."""
     before, phases = peak_kb(), Timed()
-    codebooks, started = load_codebooks(folder / "codebooks"), time.perf_counter()
+    codebooks = load_codebooks(folder / "codebooks")
+    if known:
+        codebooks = {name: Known(name, book.embedder, book.centroids, folder) for name, book in codebooks.items()}
+    started = time.perf_counter()
     with closing(Catalog.create(folder / "catalog", codebooks)) as catalog:
         given = None if inline else folder / "items.npy"
         totals = load_files(catalog, [str(folder / "items.jsonl")], phases, embeddings=given)
@@ -117,33 +126,44 @@ def load(folder: Path, *, inline: bool) -> dict[str, object]:
         "seconds": phases.seconds,
         "cpu": phases.cpu,
         "wall": wall,
+        "load": os.getloadavg()[1],
         "peak_mb": peak // 1024,
         "start_mb": before // 1024,
         "parsers_mb": phases.parsers_kb // 1024,
     }
 
 
-def load_aside(folder: Path, *, inline: bool) -> dict[str, object]:
-    arguments = [
-        sys.executable,
-        "-m",
-        "benchmarks.bench_bulk",
-        "--load",
-        str(folder),
-        *(["--inline"] if inline else []),
-    ]
-    return json.loads(subprocess.run(arguments, check=True, stdout=subprocess.PIPE).stdout)  # type: ignore[no-any-return]
+def aside(*flags: str, environment: Mapping[str, str] = {}) -> Any:
+    """What this module says with these flags, in a process of its own."""
+    arguments = [sys.executable, "-m", "benchmarks.bench_bulk", *flags]
+    done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, env=os.environ | environment)
+    return json.loads(done.stdout)
 
 
-def rows_of(folder: Path, items: int, found: dict, *, inline: bool) -> list[list[object]]:  # type: ignore[type-arg]
-    about = f"{items:,}, embeddings in {'lines' if inline else '.npy'}"
+def phases_of(about: str, items: int, found: dict[str, Any], title: str) -> list[list[object]]:
     seconds, cpu = found["seconds"], found["cpu"]
     phases = {f"{name}": (seconds[name], cpu[name]) for name in seconds}
-    phases["**all, quantization included**"] = (sum(seconds.values()), sum(cpu.values()))
-    rows: list[list[object]] = [
+    phases[f"**{title}**; load average {found['load']:.1f}"] = (sum(seconds.values()), sum(cpu.values()))
+    return [
         [about, phase, f"{wall:.1f}", f"{items / wall:,.0f}", f"{own:.1f}", f"{items / own:,.0f}"]
         for phase, (wall, own) in phases.items()
     ]
+
+
+def all_but_quantization(folder: Path, about: str, items: int) -> list[list[object]]:
+    own = float(aside("--quantize", str(folder), environment={"OPENBLAS_NUM_THREADS": "1"}))
+    shutil.rmtree(folder / "catalog")
+    found = aside("--load", str(folder), "--known")
+    return [
+        [about, "quantization alone, one thread", "", "", f"{own:.1f}", f"{items / own:,.0f}"],
+        *phases_of(f"{about}, codes looked up", items, found, "all but quantization"),
+    ]
+
+
+def rows_of(folder: Path, items: int, *, inline: bool) -> list[list[object]]:
+    about = f"{items:,}, embeddings in {'lines' if inline else '.npy'}"
+    found = aside("--load", str(folder), *(["--inline"] if inline else []))
+    rows = phases_of(about, items, found, "all, quantization included")
     rows.append([about, "peak memory", f"{found['peak_mb']:,} MB ({found['start_mb']} before)", "", "", ""])
     rows.append([about, "peak memory of parsing processes", f"{found['parsers_mb']:,} MB, all of them", "", "", ""])
     info = inspect(folder / "catalog")
@@ -157,7 +177,7 @@ def rows_of(folder: Path, items: int, found: dict, *, inline: bool) -> list[list
     moved = records.items - len(np.unique(paths_of(reader)))
     rows.append([about, "items that found their path taken", f"{moved:,}", f"{moved / items:.1%}", "", ""])
     reader.store.close()
-    return rows
+    return rows if inline else rows + all_but_quantization(folder, about, items)
 
 
 class Place(msgspec.Struct, array_like=True):
@@ -188,10 +208,12 @@ def main() -> None:
     parser.add_argument("--inline", action="store_true", help="embeddings inside the lines")
     parser.add_argument("--folder", type=Path, help="where the temporary files go")
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--keep", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--quantize", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--known", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.load:
-        print(json.dumps(load(args.load, inline=args.inline)))
+    if args.load or args.quantize:
+        found = quantize(args.quantize) if args.quantize else load(args.load, inline=args.inline, known=args.known)
+        print(json.dumps(found))
         return
     rows: list[list[object]] = []
     for items in args.items:
@@ -200,7 +222,7 @@ def main() -> None:
             fit(folder, args.dimension, (args.codes,) * args.levels)
             generate(folder, items, args.dimension, inline=args.inline)
             print("generated", flush=True)
-            rows += rows_of(folder, items, load_aside(folder, inline=args.inline), inline=args.inline)
+            rows += rows_of(folder, items, inline=args.inline)
     note = (
         f"{args.levels} levels of {args.codes} codes, {args.dimension} dimensions, nearest-free; "
         "three attributes an item."

@@ -1,8 +1,8 @@
 """Snapshots at size: taking one, opening and swapping to one, and what decoding notices of it.
 
 Beside taking one: the same bytes written raw with fsync, and `cp` with fsync, in turns on the same disk. Decoding is
-30 beams from one thread on what a worker serves, between swaps and while its follower opens and swaps in another
-thread, as in a worker: whole passes of a small random model on one thread of torch, and the trie's part alone.
+30 beams from one thread on what a worker serves, in turns without swaps and while its follower opens and swaps in
+another thread, as in a worker: whole passes of a small random model on one thread of torch, and the trie's part alone.
 
     python -m benchmarks.bench_snapshots [--items 200000] [--catalog FOLDER] [--seconds 20] [--folder FOLDER]
 """
@@ -15,23 +15,25 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.bench_bulk import fit, generate
 from benchmarks.measure import alternate, middle, report
 from neo_runtime.catalog.catalog import Catalog, open_reader
 from neo_runtime.catalog.item import RawRecord, Upsert
 from neo_runtime.engine.api import EngineLimits, RankWork
 from neo_runtime.engine.request import Decoder
+from neo_runtime.ingest.bulk import load_files
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.model.fresh import DecoderShape, fresh_decoder, fresh_tokenizer
 from neo_runtime.prompt.message import Conversation, Turn
 from neo_runtime.sid.codebook import load_codebooks
-from neo_runtime.sid.fit import fit_codebook
 from neo_runtime.snapshot.aliases import Target, serve
 from neo_runtime.snapshot.create import create_snapshot
 from neo_runtime.snapshot.follow import AliasFollower
@@ -44,15 +46,16 @@ from neo_runtime.trie.step import step, warm_up
 from neo_runtime.types import ItemKey, Position
 
 DIMENSION, CODES, LEVELS, BEAMS = 16, 1_024, 4, 30
-BATCH, CHANGED = 20_000, 0.005  # a log of half of what the catalog would compact
-BETWEEN_SWAPS_S = 0.5
+CHANGED = 0.005  # a log of half of what the catalog would compact
+LATER = 2_000_000_000_000_000  # event times after those of all items that are generated
+BETWEEN_SWAPS_S, ROUNDS = 0.5, 6
 
 
 def upserts(numbers: range, vectors: np.ndarray, version: int) -> list[Upsert]:  # type: ignore[type-arg]
     source = RawRecord(Position("bench", 0, 0), None, None)
     return [
         Upsert(
-            ItemKey("item", f"item-{number}"), version, f"Title of item {number}", "A description of some length. " * 4,
+            ItemKey("item", f"item-{number:08}"), version, f"Title of item {number}", "A description. " * 4,
             {"year": 1950 + number % 70, "genres": ["a", "b"]}, 0.5, vector, "random", source,
         )
         for number, vector in zip(numbers, vectors, strict=True)
@@ -60,20 +63,14 @@ def upserts(numbers: range, vectors: np.ndarray, version: int) -> list[Upsert]: 
 
 
 def build(folder: Path, items: int) -> None:
-    """Items with random vectors, a base, and a log on top of it."""
-    rng = np.random.default_rng(0)
-    codebook = fit_codebook(
-        "item", "random", rng.normal(size=(20_000, DIMENSION)).astype(np.float32), (CODES,) * LEVELS
-    )
-    catalog = Catalog.create(folder, {"item": codebook})
-    started = time.monotonic()
-    for start in range(0, items, BATCH):
-        some = range(start, min(start + BATCH, items))
-        catalog.apply(upserts(some, rng.normal(size=(len(some), DIMENSION)).astype(np.float32), 1))
-    print(f"{items:,} items loaded in {time.monotonic() - started:.0f} s", flush=True)
-    catalog.compact()
-    change(catalog, items, 2)
-    catalog.close()
+    """Items with clustered vectors, and a log on top of their base."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+        source = Path(name)
+        fit(source, DIMENSION, (CODES,) * LEVELS)
+        generate(source, items, DIMENSION, inline=False)
+        with closing(Catalog.create(folder, load_codebooks(source / "codebooks"))) as catalog:
+            load_files(catalog, [str(source / "items.jsonl")], embeddings=source / "items.npy")
+            change(catalog, items, LATER)
 
 
 def change(catalog: Catalog, items: int, version: int) -> None:
@@ -139,18 +136,16 @@ def decode(view: TrieView, logits: np.ndarray) -> list[float]:  # type: ignore[t
 
 
 class Swapping(threading.Thread):
-    """A worker's follower, told to go back and forth; remembers when it opened and swapped."""
+    """A worker's follower, told to go to one target after the other; remembers when it opened and swapped."""
 
-    def __init__(self, follower: AliasFollower, snapshots: Snapshots, targets: list[Target]) -> None:
+    def __init__(self, follower: AliasFollower, snapshots: Snapshots, targets: Iterator[Target]) -> None:
         super().__init__(daemon=True)
         self._follower, self._snapshots, self._targets = follower, snapshots, targets
         self.stopped, self.spans = threading.Event(), list[tuple[float, float]]()
 
     def run(self) -> None:
-        number = 0
         while not self.stopped.wait(BETWEEN_SWAPS_S):
-            number += 1
-            self._snapshots.aliases.move(serve(self._targets[number % len(self._targets)]))
+            self._snapshots.aliases.move(serve(next(self._targets)))
             started = time.perf_counter()
             self._follower.look()
             self.spans.append((started, time.perf_counter()))
@@ -194,13 +189,13 @@ def random_model(catalog: Path) -> NeoModel:
 
 
 def percentiles(seconds: list[float]) -> str:
-    p50, p99 = np.percentile(np.array(seconds) * 1e3, [50, 99])
-    return f"p50 {p50:.3f}, p99 {p99:.3f} ms of {len(seconds):,}"
+    p50, p99, most = np.percentile(np.array(seconds) * 1e3, [50, 99, 100])
+    return f"p50 {p50:.3f}, p99 {p99:.3f}, most {most:.3f} ms of {len(seconds):,}"
 
 
 def swaps(catalog: Path, root: Path, seconds: float) -> list[list[object]]:
     snapshots = Snapshots(LocalStore(root))
-    targets = [snapshots.named(name).target for name in ("first", "second")]
+    targets = cycle([snapshots.named(name).target for name in ("second", "first")])
     follower = AliasFollower(snapshots, catalog, snapshots.named("first").manifest.codebooks, "bench")
     served = follower.begin()
     warm_up()
@@ -212,16 +207,18 @@ def swaps(catalog: Path, root: Path, seconds: float) -> list[list[object]]:
     }
     for what, run in kinds.items():
         run(1.0)
-        alone = [spent for _, spent in run(seconds)]
-        swapping = Swapping(follower, snapshots, targets)
-        swapping.start()
-        steps = run(seconds)
-        swapping.stopped.set()
-        swapping.join()
-        starts, ends = np.array(swapping.spans).T
-        during = [spent for at, spent in steps if np.any((at < ends) & (at + spent > starts))]
-        every = [spent for _, spent in steps]
-        took = [end - start for start, end in swapping.spans]
+        alone, every, during, took = list[float](), list[float](), list[float](), list[float]()
+        for _ in range(ROUNDS):
+            alone += [spent for _, spent in run(seconds / ROUNDS)]
+            swapping = Swapping(follower, snapshots, targets)
+            swapping.start()
+            steps = run(seconds / ROUNDS)
+            swapping.stopped.set()
+            swapping.join()
+            every += [spent for _, spent in steps]
+            starts, ends = np.array(swapping.spans).T
+            during += [spent for at, spent in steps if np.any((at < ends) & (at + spent > starts))]
+            took += [end - start for start, end in swapping.spans]
         rows += [
             [f"{what}, no swaps", percentiles(alone), ""],
             [f"{what}, {len(took)} swaps meanwhile", percentiles(every), ratio(every, alone)],
@@ -270,7 +267,7 @@ def main() -> None:
         rows = creation(catalog, root, arguments.repeats)
         if arguments.catalog is None:
             with closing(Catalog.open(catalog)) as opened:
-                change(opened, arguments.items, 3)
+                change(opened, arguments.items, LATER + 1)
         manifest = create_snapshot(catalog, LocalStore(root), name="second")
         rows += opening(catalog, root, arguments.repeats)
         rows += swaps(catalog, root, arguments.seconds)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 
-from neo_runtime.catalog.bulk_type import TypeLoad, texts_of
+from neo_runtime.catalog.bulk_type import TypeLoad, ids_at, texts_of
 from neo_runtime.catalog.records import TypeStats
 from neo_runtime.catalog.tables import sid_key
 from neo_runtime.trie import Segment
@@ -23,7 +23,8 @@ class Leaves:
     """The live items of a type in the order of their SIDs, the best first on each."""
 
     def __init__(self, load: TypeLoad) -> None:
-        self._load = load
+        """When the records of `load` are written: it forgets what these were made of."""
+        self._codebook, self._rows = load.codebook, load.rows
         popularities = load.popularities()
         order = np.argsort(load.sids, kind="stable")
         self._sids = load.sids[order]
@@ -32,8 +33,9 @@ class Leaves:
         if not is_first.all():
             order = np.lexsort((-popularities, load.sids))
         self._items, self._popularities = load.live[order], popularities[order]
-        self._ids = load.ids_of(self._items)
+        self._ids = ids_at(load.ids, self._items)
         self._starts = np.append(np.flatnonzero(is_first), len(order))
+        load.forget()
 
     def stats(self) -> TypeStats:
         counts = np.diff(self._starts)
@@ -41,7 +43,7 @@ class Leaves:
 
     def bearers(self) -> Iterator[list[tuple[bytes, bytes]]]:
         """Keys and values of the table of SIDs, ascending."""
-        prefix = sid_key(self._load.codebook.item_type, 0)[:-8]
+        prefix = sid_key(self._codebook.item_type, 0)[:-8]
         for first in range(0, len(self._starts) - 1, _WRITTEN):
             starts = self._starts[first : first + _WRITTEN + 1]
             begin, end = int(starts[0]), int(starts[-1])
@@ -60,6 +62,5 @@ class Leaves:
         keys = self._sids[starts[:-1]]
         leaf_rows = None if len(keys) == len(items) or canonical else starts.astype(np.int32)
         if canonical:
-            items = items[starts[:-1]]
-            ids = self._load.ids_of(items)
-        return Segment.build(self._load.codebook.space, keys, leaf_rows, self._load.rows(items, ids), named)
+            items, ids = items[starts[:-1]], ids_at(ids, starts[:-1])
+        return Segment.build(self._codebook.space, keys, leaf_rows, self._rows(items, ids), named)

@@ -22,7 +22,7 @@ from neo_runtime.sid.codebook import Codebook, Floats
 from neo_runtime.sid.space import Keys
 from neo_runtime.trie.columns import Columns
 
-_QUANTIZED = 4_096  # embeddings at once: their distances stay in the cache
+QUANTIZED = 4_096  # embeddings at once: their distances stay in the cache
 
 _encode = msgspec.msgpack.encode
 _encode_by_name = msgspec.msgpack.Encoder(order="deterministic").encode  # attributes in the order of their names
@@ -59,8 +59,8 @@ class Part(NamedTuple):
     def quantized(self, codebook: Codebook, embeddings: Floats) -> tuple[Part, list[int]]:
         """With paths and errors; and the places of those left out, whose embeddings are not finite."""
         codes, errors = [], []
-        for start in range(0, len(embeddings), _QUANTIZED):
-            some_codes, some_errors = codebook.encode(embeddings[start : start + _QUANTIZED])
+        for start in range(0, len(embeddings), QUANTIZED):
+            some_codes, some_errors = codebook.encode(embeddings[start : start + QUANTIZED])
             codes.append(codebook.space.pack(some_codes))
             errors.append(some_errors)
         found = self._replace(paths=flat(codes, np.uint64), errors=flat(errors, np.float32))

@@ -206,18 +206,24 @@ class TypeLoad:
         windows = self._windows.whole(Windows.of([])).take(items)
         return PackedRows(ids, columns, windows)
 
-    def ids_of(self, items: NDArray[np.intp]) -> Ids:
-        """Their ids, packed in the order given."""
-        begins, ends = self.ids.offsets[items], self.ids.offsets[items + 1]
-        offsets = np.zeros(len(items) + 1, np.int64)
-        np.cumsum(ends - begins, out=offsets[1:])
-        blob = np.empty(offsets[-1], np.uint8)
-        for start in range(0, len(items), _GATHERED):
-            some = slice(start, start + _GATHERED)
-            shift = np.repeat(begins[some] - offsets[:-1][some], (ends - begins)[some])
-            first = offsets[start]
-            blob[first : first + len(shift)] = self.ids.blob[shift + np.arange(first, first + len(shift))]
-        return Ids(offsets, blob)
+    def forget(self) -> None:
+        """All but what `rows` needs."""
+        del self.ids, self.live, self.sids, self._placed, self._paths, self._all_errors, self._all_popularities
+        del self._parts
+
+
+def ids_at(ids: Ids, items: NDArray[np.intp]) -> Ids:
+    """Some of them, packed in the order given."""
+    begins, ends = ids.offsets[items], ids.offsets[items + 1]
+    offsets = np.zeros(len(items) + 1, np.int64)
+    np.cumsum(ends - begins, out=offsets[1:])
+    blob = np.empty(offsets[-1], np.uint8)
+    for start in range(0, len(items), _GATHERED):
+        some = slice(start, start + _GATHERED)
+        shift = np.repeat(begins[some] - offsets[:-1][some], (ends - begins)[some])
+        first = offsets[start]
+        blob[first : first + len(shift)] = ids.blob[shift + np.arange(first, first + len(shift))]
+    return Ids(offsets, blob)
 
 
 def texts_of(ids: Ids, start: int, end: int) -> list[bytes]:

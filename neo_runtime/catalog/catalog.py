@@ -104,7 +104,7 @@ class Catalog:
         store = Store(path, writable=True, durable=durable, map_size=map_size)
         try:
             migrate(store)
-            codebooks = _checked_codebooks(path, store)
+            codebooks = checked_codebooks(path, store)
             rebuild_missing_base(store, {name: book.space for name, book in codebooks.items()})
             _check_segments(path, store, replaced=False)
             return cls(store, codebooks, embedder, named)
@@ -235,7 +235,7 @@ def open_reader(path: Path, *, frozen: bool = False) -> tuple[CatalogReader, dic
     _refuse_missing(path)
     store = Store(path, writable=False, frozen=frozen)
     try:
-        codebooks = _checked_codebooks(path, store)
+        codebooks = checked_codebooks(path, store)
         if not frozen:
             _check_segments(path, store, replaced=True)
         return CatalogReader(store, {name: book.space for name, book in codebooks.items()}), codebooks
@@ -263,7 +263,8 @@ def _refuse_missing(path: Path) -> None:
         raise CatalogError(f"no catalog in {path}; `neo catalog load` makes one")
 
 
-def _checked_codebooks(path: Path, store: Store) -> dict[str, Codebook]:
+def checked_codebooks(path: Path, store: Store) -> dict[str, Codebook]:
+    """Those that the catalog was made with; refuses a schema that a reader does not know."""
     with store.read() as txn:
         description = txn.description()
     refuse_other_schema(path, description.schema_version)

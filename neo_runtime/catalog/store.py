@@ -55,8 +55,9 @@ class Store:
     """One open environment. LMDB allows one per process and path: share this object, not the path."""
 
     def __init__(
-        self, path: Path, *, writable: bool, durable: bool = False, frozen: bool = False, map_size: int = MAP_SIZE
-    ) -> None:
+        self, path: Path, *, writable: bool, durable: bool = False, frozen: bool = False, syncs: bool = True,
+        as_whole: bool = False, map_size: int = MAP_SIZE,
+    ) -> None:  # fmt: skip
         """CatalogError where the folder is missing, damaged, copied at work, or already has a writer.
 
         `frozen`: nobody writes there, so nothing is locked, and the folder may be read-only. `map_size`: the writer's
@@ -65,6 +66,7 @@ class Store:
         self.path = path
         self._data = path / "data.mdb"
         self._writable, self._durable, self._frozen = writable, durable, frozen
+        self._syncs, self._as_whole = syncs, as_whole
         self._gate, self._slow_places = Gate(), set[str]()
         self._is_marked = False
         self._lock = _writer_lock(path) if writable else None
@@ -81,8 +83,8 @@ class Store:
                 back_lock_file(self.path / "lock.mdb", MAX_READERS)
             self._env = lmdb.open(
                 str(self.path), map_size=map_size, max_dbs=len(TABLES) + 1, max_readers=MAX_READERS, lib_version=0,
-                readonly=not self._writable, metasync=self._durable, sync=True, readahead=False,
-                lock=not self._frozen,
+                readonly=not self._writable, metasync=self._durable, sync=self._syncs,
+                readahead=self._as_whole, lock=not self._frozen,
             )  # fmt: skip
             self.clear_stale_readers()
             self._refuse_damage()
@@ -288,14 +290,15 @@ class Store:
     def copy_to(self, folder: Path) -> None:
         """One committed state as `data.mdb` of an empty folder, while writes go on.
 
-        As it lies, free pages too: measured twice as fast as a compacting copy. The read transaction inside is open
-        for the length of the copy, so the live file may grow by what is written meanwhile.
+        As it lies, free pages too: measured twice as fast as a compacting copy. Into the page cache, which LMDB's own
+        files of copies pass by, since it is read again at once; syncing it is left to the caller. The read transaction
+        inside is open for the length of the copy, so the live file may grow by what is written meanwhile.
         """
         try:
-            with self._reading():  # takes over the map's size, and keeps it while LMDB copies
-                self._env.copy(str(folder), compact=False)
-            accept_copy(folder)
-        except lmdb.Error as error:
+            with self._reading(), (folder / "data.mdb").open("xb") as file:  # keeps the map's size while LMDB copies
+                self._env.copyfd(file.fileno(), compact=False)
+            accept_copy(folder, syncs=False)
+        except (lmdb.Error, OSError) as error:
             raise CatalogError(f"catalog {self.path} cannot be copied to {folder} ({error})") from error
 
     def close(self) -> None:
@@ -314,9 +317,9 @@ class Store:
             self._is_marked = False
 
 
-def accept_copy(folder: Path) -> None:
+def accept_copy(folder: Path, *, syncs: bool = True) -> None:
     """Take the note of another file's writer out of one that is known to be whole, and that nobody can have open."""
-    env = lmdb.open(str(folder), max_dbs=1, map_size=0, lib_version=0, lock=False)
+    env = lmdb.open(str(folder), max_dbs=1, map_size=0, lib_version=0, lock=False, sync=syncs)
     inode = (folder / "data.mdb").stat().st_ino.to_bytes(8)
     try:
         with suppress(lmdb.NotFoundError), env.begin(write=True) as txn:

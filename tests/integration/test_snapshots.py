@@ -111,6 +111,17 @@ def test_a_snapshot_shares_no_file_with_the_catalog(taken: Path) -> None:
     assert (inside(taken), problems(taken)) == (before, [])
 
 
+def test_a_damaged_segment_gets_into_no_snapshot(tmp_path: Path) -> None:
+    catalog = tiny.catalog(tmp_path / "c", 20)
+    catalog.compact()
+    catalog.apply([tiny.upsert("film/f30", time=2)])  # so that the segment would be folded into another one
+    catalog.close()
+    flip(next((tmp_path / "c" / "segments").glob("film-*")), 0.5)
+    with pytest.raises(CatalogError, match=r"c/segments/film-\d+\.seg is damaged"):
+        create_snapshot(tmp_path / "c", LocalStore(tmp_path / "s"), name="a")
+    assert list((tmp_path / "s").iterdir()) == []
+
+
 def test_killed_while_it_copies_there_is_no_snapshot_and_the_next_one_cleans_up(tmp_path: Path) -> None:
     tiny.catalog(tmp_path / "c", 300, types={"film": (64, 64, 64), "book": (64, 64), "artist": (8, 8, 8, 8)}).close()
     root, rng, left = tmp_path / "s", random.Random(0), 0
