@@ -14,11 +14,13 @@ from prometheus_client import REGISTRY, start_http_server
 
 from neo_runtime.catalog.usage import Usage, UsageCollector
 from neo_runtime.config import Settings
+from neo_runtime.engine import gate
 from neo_runtime.engine.api import EngineLimits
 from neo_runtime.engine.local import LocalEngine
 from neo_runtime.engine.request import Decoder
 from neo_runtime.engine.span import Normalization
 from neo_runtime.model.checkpoint import NeoModel
+from neo_runtime.model.precision import fastest
 from neo_runtime.serving.server import serve
 from neo_runtime.snapshot.follow import AliasFollower
 from neo_runtime.snapshot.served import ServedCatalog
@@ -32,11 +34,14 @@ _log = structlog.get_logger(__name__)
 def run(settings: Settings, ready: Callable[[str], None] = lambda address: None) -> None:
     """Serve until SIGTERM or SIGINT, then drain. StartupError where settings, model, catalog or port do not."""
     filters = declared(settings.filters)
+    heap.keep()
     torch.set_num_threads(settings.torch_threads or max(1, (os.cpu_count() or 2) - 1))
-    model = NeoModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
+    model = NeoModel.load(settings.model, dtype=_dtype(settings), device=settings.device)
     instance = settings.instance or uuid.uuid4().hex[:12]
     follower = AliasFollower(Snapshots.of(settings), settings.catalog, model.fingerprints, instance)
     served = follower.begin()
+    if settings.dtype == "int8":
+        _quantize(settings, model, served)
     limits = EngineLimits(
         max_context_tokens=model.context_tokens,
         max_beam_width=settings.max_beam_width,
@@ -73,6 +78,22 @@ def run(settings: Settings, ready: Callable[[str], None] = lambda address: None)
         follower.stop()
         engine.stop()
         served.close()
+
+
+def _dtype(settings: Settings) -> torch.dtype:
+    """Of the weights as they are loaded; what int8 leaves as it is has it too."""
+    if settings.dtype in ("auto", "int8"):
+        return fastest(NeoModel.shapes(settings.model), settings.device)
+    dtype: torch.dtype = getattr(torch, settings.dtype)
+    return dtype
+
+
+def _quantize(settings: Settings, model: NeoModel, served: ServedCatalog) -> None:
+    recorded = gate.read_recorded(settings.gate or settings.model / gate.FILE)
+    gate.quantize_through_gate(
+        model, served, recorded, Normalization(settings.normalization),
+        min_overlap=settings.gate_min_overlap, max_hit_loss=settings.gate_max_hit_loss,
+    )  # fmt: skip
 
 
 def _usage(served: ServedCatalog) -> Usage:
