@@ -89,9 +89,9 @@ def quantize_through_gate(
     after = _ranked(model, reader, recorded, normalization)
     found = compare(recorded, before, after)
     figures = (
-        f"{found.overlap:.3f} of the first {_LISTED} are the same (at least {min_overlap} must be), and "
-        f"{found.hits_after} of {found.hits_before} items that came next are left among the first {_HIT} "
-        f"({max_hit_loss:.1%} may be lost), over {found.prompts} recorded prompts"
+        f"{found.overlap:.3f} of the first {_LISTED} are the same (at least {min_overlap} must be), and of items that "
+        f"came next {found.hits_after} are among the first {_HIT}, {found.hits_before} before ({max_hit_loss:.1%} may "
+        f"be lost), over {found.prompts} recorded prompts"
     )
     if found.overlap < min_overlap or found.hit_loss > max_hit_loss:
         raise ModelError(f"this model is not good enough in int8: {figures}; set another dtype", reason="INT8_GATE")

@@ -48,12 +48,13 @@ def quantize(lm: PreTrainedModel) -> None:
     Layers whose sides are no multiples of 8 stay as they are.
     """
     body = lm.base_model
-    found = [(name, layer) for name, layer in body.named_modules() if isinstance(layer, nn.Linear) and _fits(layer)]
+    found = [name for name, layer in body.named_modules() if isinstance(layer, nn.Linear) and _fits(layer)]
     if not found:
         raise ModelError(f"models of kind {lm.config.model_type} have no layers for dtype int8; set another one")
-    for name, layer in found:
-        parent, _, own = name.rpartition(".")
-        setattr(body.get_submodule(parent), own, Int8Linear(layer))
+    for name in found:  # not the layers: each is free once it is replaced
+        path, _, own = name.rpartition(".")
+        parent = body.get_submodule(path)
+        setattr(parent, own, Int8Linear(getattr(parent, own)))
 
 
 def _fits(layer: nn.Linear) -> bool:
