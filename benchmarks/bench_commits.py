@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks.measure import Table, report_tables
 from benchmarks.synthetic import BEAMS, LEVELS, Logits, catalog, random_logits, segment, sids, space_of
+from neo_runtime import heap
 from neo_runtime.catalog.catalog import Catalog, open_reader
 from neo_runtime.catalog.item import RawRecord, Upsert
 from neo_runtime.catalog.reader import CatalogReader
@@ -36,7 +37,6 @@ from neo_runtime.trie import Nodes, Row
 from neo_runtime.trie.segment import checksum
 from neo_runtime.trie.step import step, warm_up
 from neo_runtime.types import ItemKey, Position
-from workers import heap
 
 DIMENSION = 8
 MODEL_STEP_S = 0.001

@@ -27,6 +27,7 @@ import numpy as np
 
 from benchmarks.bench_freshness import ASSIGNMENTS_TOPIC, AVAILABILITY_TOPIC, ITEMS_TOPIC, LEVELS, event
 from benchmarks.measure import report
+from neo_runtime import heap
 from neo_runtime.catalog.catalog import Catalog, open_reader
 from neo_runtime.catalog.reader import CatalogReader
 from neo_runtime.ingest.event import PROTOBUF
@@ -36,7 +37,6 @@ from neo_runtime.ingest.producing import publish_events
 from neo_runtime.ingest.source import KafkaSource
 from neo_runtime.ingest.topics import Topics, ensure_topics
 from neo_runtime.sid.fit import fit_codebook
-from workers import heap
 
 TOPICS = Topics(ITEMS_TOPIC, AVAILABILITY_TOPIC, ASSIGNMENTS_TOPIC)
 GIVE_UP_S = 600.0

@@ -41,7 +41,18 @@ class Settings(BaseSettings):
     )
     instance: str = Field("", description="This worker's name, that a canary is drawn by; empty: a new one each start")
     device: str = Field("cpu", description="Device of the model, as torch names it")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Type of the model's weights")
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
+        "auto", description="Type of the model's weights; auto: float32, or bfloat16 where it is measured to be faster"
+    )
+    gate: Path | None = Field(
+        None, description="Recorded evaluation that int8 must pass; none: evaluation.jsonl in the model's folder"
+    )
+    gate_min_overlap: float = Field(
+        0.9, ge=0, le=1, description="Part of the first 30 items that int8 must share with the model as it was"
+    )
+    gate_max_hit_loss: float = Field(
+        0.02, ge=0, le=1, description="Part of the hits among the first 10 items that int8 may lose"
+    )
     torch_threads: int = Field(0, ge=0, description="Threads of torch; 0: all cores but one")
     normalization: Literal["level", "vocabulary"] = Field("level", description="What code scores are relative to")
     max_beam_width: int = Field(512, ge=1, le=4_096, description="Widest beam and longest ranked list")

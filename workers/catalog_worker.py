@@ -9,13 +9,13 @@ import structlog
 from prometheus_client import REGISTRY, start_http_server
 from threadpoolctl import threadpool_limits
 
+from neo_runtime import heap
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.usage import UsageCollector
 from neo_runtime.config import Settings
 from neo_runtime.ingest import eventfile
 from neo_runtime.ingest.catalogs import open_or_create
 from neo_runtime.ingest.follow import follow_file, follow_kafka
-from workers import heap
 
 _log = structlog.get_logger(__name__)
 

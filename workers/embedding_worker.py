@@ -9,13 +9,13 @@ import structlog
 from prometheus_client import start_http_server
 from tenacity import RetryError
 
+from neo_runtime import heap
 from neo_runtime.config import Settings
 from neo_runtime.errors import StartupError
 from neo_runtime.ingest.broker import Outage
 from neo_runtime.ingest.catalogs import embedder_of
 from neo_runtime.ingest.embedding import EmbeddingStage
 from neo_runtime.ingest.topics import ensure_twin
-from workers import heap
 
 _log = structlog.get_logger(__name__)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import structlog
 from prometheus_client import REGISTRY, start_http_server
 
+from neo_runtime import heap
 from neo_runtime.catalog.usage import Usage, UsageCollector
 from neo_runtime.config import Settings
 from neo_runtime.engine.process import start_engines
@@ -20,7 +21,6 @@ from neo_runtime.snapshot.follow import AliasFollower
 from neo_runtime.snapshot.served import ServedCatalog
 from neo_runtime.snapshot.snapshots import Snapshots
 from neo_runtime.trie.predicate_json import declared
-from workers import heap
 
 _log = structlog.get_logger(__name__)
 

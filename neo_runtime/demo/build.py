@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import torch
 import typer
 from rich.console import Console
@@ -27,6 +28,7 @@ from neo_runtime.demo.taste import CATALOG, USERS, DemoItem, History, attributes
 from neo_runtime.embed.base import item_text
 from neo_runtime.embed.lexical import LexicalEmbedder
 from neo_runtime.embed.load import EMBEDDER_FOLDER
+from neo_runtime.engine import gate
 from neo_runtime.ingest.bulk import load_files, read_upserts
 from neo_runtime.ingest.catalogs import open_or_create
 from neo_runtime.model.checkpoint import NeoModel
@@ -72,6 +74,7 @@ def main(
             fit(model, catalog, out, items, users[HELD_OUT_USERS:], steps, console)
             model.lm.to(torch.bfloat16)  # half the size in the repository
             model.save(out)
+            write_evaluation(out, users[:HELD_OUT_USERS])
             write_card(out, catalog, items, users[:HELD_OUT_USERS], steps, time.monotonic() - started)
     console.print(f"{out}: done in {(time.monotonic() - started) / 60:.1f} minutes")
 
@@ -80,6 +83,12 @@ def write_users(items: list[DemoItem]) -> None:
     """The released file of simulated users, the same bytes each time."""
     with USERS.open("wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as file:
         file.write("".join(user_lines(items)).encode())
+
+
+def write_evaluation(folder: Path, users: list[History]) -> None:
+    """The recorded evaluation: the card's prompts for recommendations, and what came next."""
+    lines = [gate.Recorded(user[-1].type, tuple(map(str, user[-9:-1])), next=str(user[-1])) for user in users]
+    (folder / gate.FILE).write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
 
 def fresh_model(catalog: Catalog, items: list[DemoItem]) -> NeoModel:

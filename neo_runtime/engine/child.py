@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import os
 import pickle
 import sys
 import threading
@@ -14,11 +12,10 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 
-import torch
-
+from neo_runtime import heap
 from neo_runtime.catalog.reader import Pinned
-from neo_runtime.config import Settings
-from neo_runtime.engine.api import EngineEvent, EngineLimits
+from neo_runtime.engine.api import EngineEvent
+from neo_runtime.engine.load import loaded
 from neo_runtime.engine.local import LocalEngine
 from neo_runtime.engine.messages import (
     Begin,
@@ -36,11 +33,8 @@ from neo_runtime.engine.messages import (
     Submit,
     ToEngine,
 )
-from neo_runtime.engine.request import Decoder
-from neo_runtime.engine.span import Normalization
 from neo_runtime.errors import NeoError, SnapshotError, StartupError
 from neo_runtime.model.about import ModelAbout
-from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.observability.logging import configure_logging
 from neo_runtime.snapshot.follow import open_source
 from neo_runtime.snapshot.served import Source
@@ -102,19 +96,19 @@ def main() -> None:
     begin: Begin = pickle.loads(connection.recv_bytes())  # noqa: S301 # of the process that started this one
     settings, outgoing = begin.settings, Outgoing(connection)
     configure_logging(settings.log_level)
+    heap.keep()
     try:
         catalogs = Catalogs(ModelAbout.load(settings.model).fingerprints)
         for catalog in begin.catalogs:
             catalogs.open(catalog)
         catalogs.serve(begin.serving)
-        decoder = _decoder(settings, catalogs)
+        decoder = loaded(settings, catalogs)
     except StartupError as error:
         outgoing.send(Refused(error))
         return
     capacity = settings.max_running + settings.max_queued  # the front end refuses what is more
     engine = LocalEngine(decoder, max_queued=capacity, after_pass=lambda: outgoing.flush(engine))
-    gc.collect()
-    gc.freeze()  # what is loaded stays: a collection that looked through it would take 0.2 s out of every stream
+    heap.settle()
     outgoing.send(Ready(decoder.limits))
     with suppress(EOFError, OSError):
         _serve(connection, engine, catalogs, outgoing)
@@ -158,22 +152,6 @@ def _open(message: OpenCatalog, catalogs: Catalogs, outgoing: Outgoing) -> None:
         outgoing.send(Opened(message.number, known))
     else:
         outgoing.send(Opened(message.number))
-
-
-def _decoder(settings: Settings, catalogs: Catalogs) -> Decoder:
-    """StartupError where the model cannot be served."""
-    torch.set_num_threads(settings.torch_threads or max(1, ((os.cpu_count() or 2) - 1) // settings.engines))
-    model = NeoModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
-    limits = EngineLimits(
-        max_context_tokens=model.context_tokens,
-        max_beam_width=settings.max_beam_width,
-        max_output_tokens=min(settings.max_output_tokens, model.context_tokens),
-        max_items=settings.max_items,
-    )
-    return Decoder(
-        model, catalogs, limits, Normalization(settings.normalization), max_running=settings.max_running,
-        cache_bytes=settings.prefix_cache_mb * 1_000_000,
-    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import math
+import mmap
 from collections.abc import Sequence
 
 import torch
@@ -30,8 +32,7 @@ class KeyValuePool:
         found = self._layers.get(number)
         if found is None:
             shape = (self.rows, key.shape[1], self.columns, key.shape[3])
-            # Zeros: what was never written is masked by adding minus infinity, which does not help against NaN.
-            found = self._layers[number] = (key.new_zeros(shape), key.new_zeros(shape))
+            found = self._layers[number] = (_zeros(shape, key), _zeros(shape, key))
         return found
 
     @torch.inference_mode()
@@ -53,3 +54,13 @@ class KeyValuePool:
         tensors = [tensor for number in sorted(self._layers) for tensor in self._layers[number]]
         for tensor, part in zip(tensors, columns, strict=True):
             tensor[row, :, start : start + part.shape[1]] = part
+
+
+def _zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    """What was never written is masked by adding minus infinity, which does not help against NaN. torch itself would
+    write the zeros, and take all the memory at once.
+    """
+    if like.device.type != "cpu":
+        return like.new_zeros(shape)
+    memory = mmap.mmap(-1, math.prod(shape) * like.element_size())
+    return torch.frombuffer(memory, dtype=like.dtype).view(shape)

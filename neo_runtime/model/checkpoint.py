@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import AddedToken
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from neo_runtime.errors import ModelError
@@ -97,6 +97,19 @@ class NeoModel:
         if rows < vocabulary.size:
             raise ModelError(f"{folder}: the weights know {rows} tokens, the codebooks need {vocabulary.size}")
         return cls(about.name, lm.to(device).eval(), tokenizer, vocabulary, about.codebooks, about.note)
+
+    @staticmethod
+    def shapes(folder: Path) -> list[tuple[int, int]]:
+        """[out, in] of the matrices of the decoder's blocks, without loading them. ModelError as `load`."""
+        ModelAbout.load(folder)
+        try:
+            with torch.device("meta"):
+                lm = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+        except Exception as error:  # transformers raises many kinds for a broken folder
+            raise ModelError(f"model folder {folder} cannot be loaded ({error}); restore it") from error
+        layers = [layer for layer in lm.base_model.modules() if not isinstance(layer, torch.nn.Embedding)]
+        weights = [weight for layer in layers if isinstance(weight := getattr(layer, "weight", None), torch.Tensor)]
+        return [(weight.shape[0], weight.shape[1]) for weight in weights if weight.ndim == 2]
 
 
 def _load_pretrained(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

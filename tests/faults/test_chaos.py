@@ -118,7 +118,11 @@ class ServingWorker:
 
     def start(self, *, wait: bool = True) -> None:
         self.process = processes.start(
-            "serve", *self._arguments, log=self._log_file, env={"NEO_TORCH_THREADS": "1"}, module=EAGER
+            "serve",
+            *self._arguments,
+            log=self._log_file,
+            env={"NEO_TORCH_THREADS": "1", "NEO_DTYPE": "float32"},
+            module=EAGER,
         )
         if wait:
             with NeoClient(self.address) as client:

@@ -63,9 +63,9 @@ def free_port() -> int:
 
 @contextmanager
 def serving(catalog: Path, model: Path, folder: Path, **settings: str) -> Iterator[str]:
-    """A generation worker; yields its address once it answers."""
+    """A generation worker, exact unless the settings say otherwise; yields its address once it answers."""
     address = f"127.0.0.1:{free_port()}"
-    env = {f"NEO_{name.upper()}": value for name, value in settings.items()}
+    env = {f"NEO_{name.upper()}": value for name, value in {"dtype": "float32", **settings}.items()}
     log = folder / "serve.log"
     process = start("serve", "--catalog", str(catalog), "--model", str(model), "--listen", address, log=log, env=env)
     try:

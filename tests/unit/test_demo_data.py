@@ -7,11 +7,15 @@ import re
 from collections import Counter
 from datetime import UTC, datetime
 from itertools import islice, pairwise
+from pathlib import Path
 
 import numpy as np
 
+from neo_runtime.config import DEMO_MODEL
+from neo_runtime.demo.build import HELD_OUT_USERS, write_evaluation
 from neo_runtime.demo.samples import DemoSamples, describe, shared
 from neo_runtime.demo.taste import USER_COUNT, USERS, demo_items, demo_users, item_vectors, simulate, user_lines
+from neo_runtime.engine import gate
 from neo_runtime.types import ItemKey
 
 ITEMS = demo_items()
@@ -44,6 +48,11 @@ def test_themes_link_the_types() -> None:
         for theme in item.themes:
             kinds.setdefault(theme, set()).add(item.key.type)
     assert sum(len(found) == 3 for found in kinds.values()) >= 40
+
+
+def test_the_recorded_evaluation_is_of_users_that_were_not_trained_on(tmp_path: Path) -> None:
+    write_evaluation(tmp_path, demo_users()[:HELD_OUT_USERS])
+    assert (tmp_path / gate.FILE).read_bytes() == (DEMO_MODEL / gate.FILE).read_bytes()
 
 
 def test_the_released_users_are_what_the_taste_model_draws() -> None:

@@ -1,0 +1,49 @@
+"""From settings to a decoder: the weights' type, the model, int8 through its gate."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from neo_runtime.config import Settings
+from neo_runtime.engine import gate
+from neo_runtime.engine.api import EngineLimits
+from neo_runtime.engine.request import Decoder, Pins
+from neo_runtime.engine.span import Normalization
+from neo_runtime.model.checkpoint import NeoModel
+from neo_runtime.model.precision import fastest
+
+
+def loaded(settings: Settings, catalogs: Pins) -> Decoder:
+    """StartupError where the model cannot be served."""
+    torch.set_num_threads(settings.torch_threads or max(1, ((os.cpu_count() or 2) - 1) // settings.engines))
+    model = NeoModel.load(settings.model, dtype=_dtype(settings), device=settings.device)
+    if settings.dtype == "int8":
+        _quantize(settings, model, catalogs)
+    limits = EngineLimits(
+        max_context_tokens=model.context_tokens,
+        max_beam_width=settings.max_beam_width,
+        max_output_tokens=min(settings.max_output_tokens, model.context_tokens),
+        max_items=settings.max_items,
+    )
+    return Decoder(
+        model, catalogs, limits, Normalization(settings.normalization), max_running=settings.max_running,
+        cache_bytes=settings.prefix_cache_mb * 1_000_000,
+    )  # fmt: skip
+
+
+def _dtype(settings: Settings) -> torch.dtype:
+    """Of the weights as they are loaded; what int8 leaves as it is has it too."""
+    if settings.dtype in ("auto", "int8"):
+        return fastest(NeoModel.shapes(settings.model), settings.device)
+    dtype: torch.dtype = getattr(torch, settings.dtype)
+    return dtype
+
+
+def _quantize(settings: Settings, model: NeoModel, catalogs: Pins) -> None:
+    recorded = gate.read_recorded(settings.gate or settings.model / gate.FILE)
+    gate.quantize_through_gate(
+        model, catalogs, recorded, Normalization(settings.normalization),
+        min_overlap=settings.gate_min_overlap, max_hit_loss=settings.gate_max_hit_loss,
+    )  # fmt: skip
