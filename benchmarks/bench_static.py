@@ -1,7 +1,7 @@
 """Our trie beside youtube/static-constraint-decoding (PyTorch, and JAX with `--jax`) in one process, on one thread.
 
 Its checkout is given by path. Variants take turns; seconds are the process's own (`time.process_time`), so that what
-else runs on the cores counts on neither side. `bench_filters` and `bench_commits` measure what has no peer.
+else runs on the cores counts on neither side. `bench_commits` measures what has no peer.
 
     python -m benchmarks.bench_static --static CHECKOUT [--jax] [--sizes 100000,1000000,10000000] [--kinds u1024,z256]
 """
