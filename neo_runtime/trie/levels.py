@@ -28,6 +28,16 @@ def kernel() -> Any:
     return loaded
 
 
+@cache
+def _loops() -> Any:
+    """The loops of this module, likewise."""
+    if kernel() is None:
+        return None
+    from neo_runtime.trie import level_kernel
+
+    return level_kernel
+
+
 Ints = NDArray[np.int32]
 Codes = tuple[NDArray[np.uint16], ...]
 _SMALL = 1 << 16  # keys
@@ -122,7 +132,7 @@ def _small_arrays(space: SidSpace, keys: Keys) -> tuple[Codes, tuple[Ints, ...]]
     levels, n = space.levels, len(keys)
     codes, first = np.empty((levels, n), np.uint16), np.empty((levels, n + 1), np.int32)
     counts = np.empty(levels, np.int64)
-    kernel().fill_levels(keys, *_shifts_and_masks(space), codes, first, counts)
+    _loops().fill_levels(keys, *_shifts_and_masks(space), codes, first, counts)
     sizes = [1, *counts.tolist()]
     return (
         tuple(codes[level, : sizes[level + 1]] for level in range(levels)),
@@ -134,9 +144,9 @@ def _large_arrays(space: SidSpace, keys: Keys) -> tuple[Codes, tuple[Ints, ...]]
     """Counted first: there is no memory beside the result."""
     codes, first, above = [], [], np.uint64(0)
     for level, (shift, mask) in enumerate(zip(*_shifts_and_masks(space), strict=True)):
-        codes.append(np.empty(kernel().count_nodes(keys, np.uint64(1) << shift), np.uint16))
+        codes.append(np.empty(_loops().count_nodes(keys, np.uint64(1) << shift), np.uint16))
         first.append(np.empty((len(codes[level - 1]) if level else 1) + 1, np.int32))
-        kernel().fill_level(keys, shift, mask, above, codes[level], first[level])
+        _loops().fill_level(keys, shift, mask, above, codes[level], first[level])
         above = np.uint64(1) << shift
     return tuple(codes), tuple(first)
 
