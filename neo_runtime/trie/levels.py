@@ -71,12 +71,8 @@ class Levels:
         return self._bounds[depth]
 
     def find(self, keys: Keys) -> NDArray[np.int64]:
-        """Leaf of every key, -1 where it is not there: int64 [n]."""
-        places = self.keys.searchsorted(keys)
-        if not len(self):
-            return places - 1
-        nearest = np.minimum(places, len(self) - 1)
-        return np.where(self.keys[nearest] == keys, places, -1)
+        """Leaf of every key, -1 where it is not there: int64 [n]. Keys in ascending order are found soonest."""
+        return (numpy_find if _loops() is None else compiled_find)(self.keys, keys)
 
     def find_prefixes(self, depth: int, keys: Keys) -> Ints:
         """Node of every prefix of `depth` codes, at least one, with zeros behind it; -1 where it is not there: [n]."""
@@ -91,6 +87,28 @@ class Levels:
     def nbytes(self) -> int:
         """Bytes of the arrays that a step reads."""
         return sum(array.nbytes for array in self.codes) + sum(array.nbytes for array in self.first_child)
+
+
+def warm_up() -> None:
+    """See `step.warm_up`."""
+    keys = np.arange(2, dtype=np.uint64)
+    Levels.build(SidSpace((2, 2)), keys).find(keys)
+
+
+def compiled_find(sorted_keys: Keys, keys: Keys) -> NDArray[np.int64]:
+    """See `Levels.find`; through the kernel."""
+    leaves = np.empty(len(keys), np.int64)
+    _loops().find(sorted_keys, keys, leaves)
+    return leaves
+
+
+def numpy_find(sorted_keys: Keys, keys: Keys) -> NDArray[np.int64]:
+    """The same in numpy."""
+    places = sorted_keys.searchsorted(keys)
+    if not len(sorted_keys):
+        return places - 1
+    nearest = np.minimum(places, len(sorted_keys) - 1)
+    return np.where(sorted_keys[nearest] == keys, places, -1)
 
 
 def numpy_arrays(space: SidSpace, keys: Keys) -> tuple[Codes, tuple[Ints, ...]]:

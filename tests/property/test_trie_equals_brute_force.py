@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from neo_runtime.sid.space import SidSpace
 from neo_runtime.trie import LiveTrie, Nodes, Restriction, Row, TrieView, TypeView
 from neo_runtime.trie.delta import Changes
+from neo_runtime.trie.levels import compiled_find, numpy_find
 from neo_runtime.trie.predicate import Condition, Equals, Exists, OneOf, Predicate, Range, matches
 from neo_runtime.trie.step import Steps, best, normalizers, numpy_step, step
 from neo_runtime.trie.windows import Window, is_available
@@ -235,6 +236,17 @@ def assert_same_steps(one: Steps, other: Steps) -> None:
         flat = slice(request * width, request * width + count)
         assert one.nodes.base[flat].tolist() == other.nodes.base[flat].tolist()
         assert one.nodes.delta[flat].tolist() == other.nodes.delta[flat].tolist()
+
+
+@given(st.integers(0, 700), st.integers(0, 700), st.sampled_from([1, 5, 40]), st.booleans(), st.integers(0, 1 << 30))
+def test_keys_are_found_as_numpy_finds_them(n: int, wanted: int, skew: int, ascends: bool, seed: int) -> None:
+    """Also where keys are so uneven that guesses are far off, and in any order."""
+    rng = np.random.default_rng(seed)
+    there = np.unique((rng.random(n) ** skew * 2.0**63).astype(np.uint64))
+    keys = np.concatenate([rng.choice(there, wanted), rng.choice(there, wanted) + np.uint64(1)]) if n else there
+    keys = np.concatenate([keys, np.array([0, (1 << 64) - 1], np.uint64)])[: 2 * wanted + 1]
+    keys = np.sort(keys) if ascends else rng.permutation(keys)
+    assert compiled_find(there, keys).tolist() == numpy_find(there, keys).tolist()
 
 
 @given(st.integers(1, 200), st.integers(1, 5), st.integers(0, 1 << 30))
