@@ -12,7 +12,7 @@ from neo_runtime.trie.search import lower_bound, lower_bound_near
 
 _AHEAD = 32  # keys whose places are brought into the cache together
 _FAR = 64  # places that guesses may miss by on average
-_TOGETHER = 256  # keys that are looked for in step
+_TOGETHER = 512  # keys that are looked for in step
 
 
 @compiled
@@ -27,16 +27,22 @@ def find(sorted_keys: Any, keys: Any, leaves: Any) -> None:
         return
     if len(keys) == 1:
         leaves[0] = lower_bound(sorted_keys, 0, size, keys[0])
+        _settle(sorted_keys, keys, leaves, 0, 1)
     else:
         _find_in_step(sorted_keys, keys, leaves, _find_by_guess(sorted_keys, keys, leaves))
-    for i in range(len(keys)):
-        leaf = min(leaves[i], size - 1)
+
+
+@compiled
+def _settle(sorted_keys: Any, keys: Any, leaves: Any, begin: int, end: int) -> None:
+    """Of keys [begin, end): -1 for those not at the first place that is not below them, while it is in the cache."""
+    for i in range(begin, end):
+        leaf = min(leaves[i], len(sorted_keys) - 1)
         leaves[i] = leaf if sorted_keys[leaf] == keys[i] else -1
 
 
 @compiled
 def _find_by_guess(sorted_keys: Any, keys: Any, leaves: Any) -> int:
-    """The first places not below each key, for as many keys as guesses are near; returns how many these are.
+    """See `find`, for as many keys as guesses are near; returns how many these are.
 
     A place is guessed at the pace of the keys before, and once more at what is found there: two lines of the cache for
     most keys, and those that are looked for together wait for them together.
@@ -55,9 +61,10 @@ def _find_by_guess(sorted_keys: Any, keys: Any, leaves: Any) -> int:
             guess = leaves[i]
             leaves[i] = lower_bound_near(sorted_keys, 0, size, guess, keys[i])
             missed += abs(leaves[i] - guess)
+        last = min(leaves[end - 1], size - 1)
+        _settle(sorted_keys, keys, leaves, begin, end)
         if missed > _FAR * _AHEAD:
             return end
-        last = min(leaves[end - 1], size - 1)
         if last > place:
             pace = (last - place) / np.float64(sorted_keys[last] - known)
         place, known = last, sorted_keys[last]
@@ -92,6 +99,7 @@ def _find_in_step(sorted_keys: Any, keys: Any, leaves: Any, start: int) -> None:
             for i in range(begin, end):
                 leaves[i] += half * (sorted_keys[leaves[i] + half - 1] < keys[i])
             left -= half
+        _settle(sorted_keys, keys, leaves, begin, end)
 
 
 @compiled
