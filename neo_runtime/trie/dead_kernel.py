@@ -6,28 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from neo_runtime.trie.kernel import compiled, lower_bound
+from neo_runtime.trie.compiled import compiled
 from neo_runtime.trie.prefetch import prefetch
+from neo_runtime.trie.search import lower_bound_near
 
 _AHEAD = 32  # nodes whose parents are brought into the cache together
 _NEAR = 6  # parents that a guess misses by, mostly
-
-
-@compiled
-def _lower_bound_near(sorted_values: Any, start: int, end: int, guess: int, value: Any) -> Any:
-    """`_lower_bound` where it is not far from `guess`, between `start` and `end`: in steps that double."""
-    stride = 1
-    if guess < end and sorted_values[guess] < value:
-        start = guess + 1
-        while start + stride <= end and sorted_values[start + stride - 1] < value:
-            start += stride
-            stride *= 2
-        return lower_bound(sorted_values, start, min(end, start + stride - 1), value)
-    end = guess
-    while end - stride >= start and sorted_values[end - stride] >= value:
-        end -= stride
-        stride *= 2
-    return lower_bound(sorted_values, max(start, end - stride), end, value)
 
 
 @compiled
@@ -37,7 +21,7 @@ def union(old: Any, new: Any, every: Any, fresh: Any) -> Any:
     """
     count, place, size = np.uint64(0), np.uint64(0), np.uint64(len(old))  # not below zero: copying is vectorised
     for value in new:
-        after = np.uint64(_lower_bound_near(old, np.int64(place), len(old), np.int64(place), value))
+        after = np.uint64(lower_bound_near(old, np.int64(place), len(old), np.int64(place), value))
         for i in range(place, after):
             every[i + count] = old[i]
         place = after
@@ -64,11 +48,11 @@ def emptied(nodes: Any, first: Any, dead: Any, out: Any) -> int:
             prefetch(first, min(guess + _NEAR, parents))
         for i in range(begin, end):
             guess = _guess(nodes[i], parent, first, pace)
-            parent = _lower_bound_near(first, parent, parents, guess, nodes[i] + 1) - 1
+            parent = lower_bound_near(first, parent, parents, guess, nodes[i] + 1) - 1
             if parent == last_parent:
                 continue
             last_parent = parent
-            place = _lower_bound_near(dead, place, len(dead), place, first[parent])
+            place = lower_bound_near(dead, place, len(dead), place, first[parent])
             last = place + first[parent + 1] - first[parent] - 1
             if last < len(dead) and dead[last] == first[parent + 1] - 1:
                 out[count] = parent

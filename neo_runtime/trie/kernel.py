@@ -6,20 +6,20 @@ within 1e-6 (`tests/property/`). All of them release the GIL and allocate nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 
+from neo_runtime.trie.compiled import compiled
 from neo_runtime.trie.prefetch import prefetch
+from neo_runtime.trie.rank_kernel import has_set_bit, lowest, rank_before
+from neo_runtime.trie.search import lower_bound, lower_bound_near
 
-# Not `fast`: infinities are scores here. Without NaN and with reordered sums, loops become vector instructions.
-_FLAGS = {"nnan", "nsz", "reassoc", "contract", "arcp"}
-_ALL_CODES = 1 << 16
 _FEW = 16  # codes for each child from which it is better to look at the children alone
 _LINE = 32  # codes in a cache line
 _SPARSE = 4  # children for each allowed row from which it is better to look for the rows
+_RARE = 16  # the same, once a score is known that a child must reach
+_NO_NODE = np.uint64(0xFFFFFFFF)
 ROOM = 32  # fresh candidates that are merged at once
 
 _LOG2_E, _BIAS, _MANTISSA = np.float32(1.4426950408889634), np.float32(127 * (1 << 23)), np.float32(1 << 23)
@@ -27,16 +27,6 @@ _LEAST = np.float32(-126)  # exponents below are zero in float32
 # 2 ** x between -1/2 and 1/2 within 4e-6 of itself.
 _P0, _P1, _P2 = np.float32(0.99999943), np.float32(0.69314666), np.float32(0.24023849)
 _P3, _P4 = np.float32(0.05591786), np.float32(0.0096740946)
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled at first use; kept on disk for the next process wherever numba finds a place to write."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": _FLAGS, "error_model": "numpy", "boundscheck": False}
-    options["_nrt"] = False  # counting references to arrays, from loop to loop, would take half of a step
-    try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
-    except RuntimeError:  # no writable place
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
 
 
 @compiled
@@ -72,32 +62,10 @@ def _normalizer(line: Any) -> Any:
 
 
 @compiled
-def lower_bound(sorted_values: Any, start: int, end: int, value: Any) -> int:
-    while start < end:
-        middle = (start + end) >> 1
-        if sorted_values[middle] < value:
-            start = middle + 1
-        else:
-            end = middle
-    return start
-
-
-@compiled
-def _rank(words: Any, before: Any, place: int) -> Any:
-    word = words[place >> 6] & ((np.uint64(1) << np.uint64(place & 63)) - np.uint64(1))
-    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64(before[place >> 6]) + np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
-
-
-@compiled
 def _is_live(node: int, dead: Any, words: Any, before: Any, bounds: Any) -> bool:
     """Whether a node has an allowed row: by rank where there are bits, else by the list of dead nodes."""
     if len(words):
-        if len(bounds):
-            return bool(_rank(words, before, bounds[node + 1]) > _rank(words, before, bounds[node]))
-        return bool((words[node >> 6] >> np.uint64(node & 63)) & np.uint64(1))
+        return has_set_bit(node, words, before, bounds)  # type: ignore[no-any-return]
     if not len(dead):
         return True
     place = lower_bound(dead, 0, len(dead), node)
@@ -125,8 +93,43 @@ def _least(best: Any, kept: int) -> Any:
 
 
 @compiled
-def _merge(best: Any, kept: int, fresh: int) -> Any:
-    """Sort the fresh candidates and merge them into the kept ones; returns how many are kept. See `step`."""
+def _sieve(best: Any, fresh: int, words: Any, before: Any, bounds: Any) -> int:
+    """Drop the fresh candidates whose base node has no allowed row; returns how many are left.
+
+    What all of them need is asked for before any is looked at, so that they share the wait for memory.
+    """
+    if len(bounds):
+        for i in range(fresh):
+            prefetch(bounds, _node(best[4, i]))
+        for i in range(fresh):
+            low, high = bounds[_node(best[4, i])] >> 6, bounds[_node(best[4, i]) + 1] >> 6
+            prefetch(words, low)
+            prefetch(before, low)
+            prefetch(words, high)
+            prefetch(before, high)
+    else:
+        for i in range(fresh):
+            prefetch(words, _node(best[4, i]) >> 6)
+    left = 0
+    for i in range(fresh):
+        best[0, left], best[4, left] = best[0, i], best[4, i]
+        left += (best[4, i] == _NO_NODE) | has_set_bit(_node(best[4, i]), words, before, bounds)
+    return left
+
+
+@compiled
+def _node(node: Any) -> Any:
+    """One that is there, also where there is none."""
+    return np.int64(node) if node != _NO_NODE else 0
+
+
+@compiled
+def _merge(best: Any, kept: int, fresh: int, words: Any, before: Any, bounds: Any) -> Any:
+    """Sort the fresh candidates that are allowed and merge them into the kept ones; returns how many are kept. See
+    `step`.
+    """
+    if len(words):
+        fresh = _sieve(best, fresh, words, before, bounds)
     for i in range(fresh):
         entry, rank = best[0, i], 0
         for j in range(fresh):
@@ -162,10 +165,10 @@ def _live_child(
 @compiled
 def _offer(
     best: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, child: int, end: int, codes: Any,
-    is_filtered: bool, dead: Any, words: Any, before: Any, bounds: Any,
+    dead: Any, words: Any, before: Any, bounds: Any,
 ) -> Any:  # fmt: skip
-    """Offer the children [child, end) of one prefix, all of them live unless `is_filtered`; returns how many
-    candidates are kept, and how many fresh.
+    """Offer those of the children [child, end) of one prefix that are not `dead`; returns how many candidates are kept,
+    and how many fresh.
     """
     least = _least(best, kept)
     while child < end:
@@ -173,12 +176,12 @@ def _offer(
             score = offset + line[codes[place]]
             best[0, fresh], best[4, fresh] = _entry(score, row, codes[place]), place
             wanted = score >= least
-            if is_filtered and wanted:
-                wanted = _is_live(place, dead, words, before, bounds)
+            if len(dead) and wanted:
+                wanted = _is_live(place, dead, words[:0], before, bounds)
             fresh += wanted
             child += 1
         if fresh == ROOM:
-            kept, fresh = _merge(best, kept, fresh), 0
+            kept, fresh = _merge(best, kept, fresh, words, before, bounds), 0
             least = _least(best, kept)
     return kept, fresh
 
@@ -191,62 +194,84 @@ def _mark(line: Any, offset: Any, least: Any, marks: Any) -> None:
 
 
 @compiled
-def _offer_base(
+def _offer_marked(
     best: Any, marks: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, child: int, end: int,
     codes: Any, dead: Any, words: Any, before: Any, bounds: Any,
 ) -> Any:  # fmt: skip
-    """Offer the live ones of the base's children [child, end) of one prefix."""
-    is_filtered = len(words) > 0
-    if not is_filtered and len(dead):
-        place = lower_bound(dead, 0, len(dead), child)
-        is_filtered = place < len(dead) and dead[place] < end
-    if (end - child) * _FEW < len(line) or kept < best.shape[1] - ROOM - 1:  # or most are wanted
-        return _offer(best, kept, fresh, line, row, offset, child, end, codes, is_filtered, dead, words, before, bounds)
-    _mark(line, offset, _least(best, kept), marks)
+    """The same where there are many children, of which few are wanted."""
+    least = _least(best, kept)
+    _mark(line, offset, least, marks)
     eights = marks.view(np.uint64)
     for eight in range(len(eights)):
-        if eights[eight]:
-            child = lower_bound(codes, child, end, 8 * eight)
-            while child < end and codes[child] < 8 * eight + 8:
-                if marks[codes[child]] and (not is_filtered or _is_live(child, dead, words, before, bounds)):
-                    best[0, fresh], best[4, fresh] = _entry(offset + line[codes[child]], row, codes[child]), child
-                    fresh += 1
-                    if fresh == ROOM:
-                        kept, fresh = _merge(best, kept, fresh), 0
-                child += 1
+        wanted = eights[eight]
+        while wanted and child < end:
+            code = 8 * eight + (lowest(wanted) >> 3)
+            wanted &= wanted - np.uint64(1)
+            # With no code left out between them, it would be as many children on.
+            guess = min(end - 1, child + max(code - codes[child], 0))
+            child = guess if codes[guess] == code else lower_bound_near(codes, child, end, guess, code)
+            if child < end and codes[child] == code and _is_live(child, dead, words[:0], before, bounds):
+                score = offset + line[code]
+                best[0, fresh], best[4, fresh] = _entry(score, row, code), child
+                fresh += score >= least
+                if fresh == ROOM:
+                    kept, fresh = _merge(best, kept, fresh, words, before, bounds), 0
+                    least = _least(best, kept)
     return kept, fresh
 
 
 @compiled
 def _offer_allowed(
     best: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, child: int, end: int, codes: Any,
-    words: Any, bounds: Any,
+    words: Any, before: Any, bounds: Any,
 ) -> Any:  # fmt: skip
     """The same where few rows are allowed: from one set bit to the next, over all children without any."""
+    least = _least(best, kept)
     place, last = (bounds[child], bounds[end]) if len(bounds) else (child, end)
-    while True:
+    while place < last:
         word = words[place >> 6] >> np.uint64(place & 63)
-        while not word:
+        if not word:
             place = ((place >> 6) + 1) << 6
-            if place >= last:
-                return kept, fresh
-            word = words[place >> 6]
-        while not word & np.uint64(1):
-            word >>= np.uint64(1)
-            place += 1
+            continue
+        place += lowest(word)
         if place >= last:
-            return kept, fresh
+            break
         if len(bounds):
-            child = lower_bound(bounds, child, end, place + 1) - 1
+            child = lower_bound_near(bounds, child, end, child, place + 1) - 1
             place = bounds[child + 1]
         else:
             child = place
             place += 1
-        kept, fresh = _offer(
-            best, kept, fresh, line, row, offset, child, child + 1, codes, False, words, words, words, words
+        score = offset + line[codes[child]]
+        best[0, fresh], best[4, fresh] = _entry(score, row, codes[child]), child
+        fresh += score >= least
+        if fresh == ROOM:
+            kept, fresh = _merge(best, kept, fresh, words, before, bounds), 0
+            least = _least(best, kept)
+    return kept, fresh
+
+
+@compiled
+def _offer_base(
+    best: Any, marks: Any, kept: int, fresh: int, line: Any, row: int, offset: Any, child: int, end: int,
+    codes: Any, dead: Any, words: Any, before: Any, bounds: Any,
+) -> Any:  # fmt: skip
+    """Offer the live ones of the base's children [child, end) of one prefix, in the order that costs least."""
+    children, is_full = end - child, kept == best.shape[1] - ROOM - 1
+    if len(words) and children > ROOM:
+        low, high = (bounds[child], bounds[end]) if len(bounds) else (child, end)
+        allowed = rank_before(words, before, high) - rank_before(words, before, low)
+        if allowed * (_RARE if is_full else _SPARSE) < children:
+            return _offer_allowed(best, kept, fresh, line, row, offset, child, end, codes, words, before, bounds)
+    if len(dead):
+        place = lower_bound(dead, 0, len(dead), child)
+        if place == len(dead) or dead[place] >= end:
+            dead = dead[:0]
+    if is_full and children * _FEW >= len(line):
+        return _offer_marked(
+            best, marks, kept, fresh, line, row, offset, child, end, codes, dead, words, before, bounds
         )
-        if place >= last:
-            return kept, fresh
+    return _offer(best, kept, fresh, line, row, offset, child, end, codes, dead, words, before, bounds)
 
 
 @compiled
@@ -264,10 +289,10 @@ def _offer_delta(
                 base_node, codes[child], base_first, base_codes, base_dead, base_words, base_before, base_bounds
             )
             if twin < 0:
-                best[0, fresh], best[4, fresh] = _entry(score, row, codes[child]), np.uint64(0xFFFFFFFF)  # none
+                best[0, fresh], best[4, fresh] = _entry(score, row, codes[child]), _NO_NODE
                 fresh += 1
                 if fresh == ROOM:
-                    kept, fresh = _merge(best, kept, fresh), 0
+                    kept, fresh = _merge(best, kept, fresh, base_words, base_before, base_bounds), 0
                     least = _least(best, kept)
     return kept, fresh
 
@@ -280,20 +305,10 @@ def _offer_row(
 ) -> Any:  # fmt: skip
     """Offer the live children of one prefix, of both segments."""
     if base_node >= 0:
-        child, end = base_first[base_node], base_first[base_node + 1]
-        allowed = end - child
-        if len(base_words):
-            low, high = (base_bounds[child], base_bounds[end]) if len(base_bounds) else (child, end)
-            allowed = _rank(base_words, base_before, high) - _rank(base_words, base_before, low)
-        if allowed * _SPARSE >= end - child:
-            kept, fresh = _offer_base(
-                best, marks, kept, fresh, line, row, offset, child, end,
-                base_codes, base_dead, base_words, base_before, base_bounds,
-            )  # fmt: skip
-        elif allowed:
-            kept, fresh = _offer_allowed(
-                best, kept, fresh, line, row, offset, child, end, base_codes, base_words, base_bounds
-            )
+        kept, fresh = _offer_base(
+            best, marks, kept, fresh, line, row, offset, base_first[base_node], base_first[base_node + 1],
+            base_codes, base_dead, base_words, base_before, base_bounds,
+        )  # fmt: skip
     if delta_node >= 0:
         kept, fresh = _offer_delta(
             best, kept, fresh, line, row, offset, delta_node, base_node,
@@ -301,6 +316,17 @@ def _offer_row(
             delta_first, delta_codes, delta_dead, delta_words, delta_before, delta_bounds,
         )  # fmt: skip
     return kept, fresh
+
+
+@compiled
+def _prefetch_ends(nodes: Any, first: Any, words: Any, before: Any, bounds: Any) -> None:
+    """Ask for the bits and ranks of the first and the last row of every node."""
+    for i in range(len(nodes)):
+        node = max(nodes[i], 0)
+        for child in (first[node], first[node + 1]):
+            place = (bounds[child] if len(bounds) else child) >> 6
+            prefetch(words, place)
+            prefetch(before, place)
 
 
 @compiled
@@ -329,6 +355,11 @@ def step(
             node = max(base_nodes[row], 0)
             for child in range(base_first[node], base_first[node + 1], _LINE):
                 prefetch(base_codes, child)
+            if len(base_bounds):
+                prefetch(base_bounds, base_first[node])
+                prefetch(base_bounds, base_first[node + 1])
+        if len(base_words):
+            _prefetch_ends(base_nodes[first_row:end_row], base_first, base_words, base_before, base_bounds)
         for row in range(first_row, end_row):
             line = logits[row]
             top, norm = _normalizer(line) if normalizes else (np.float32(np.inf), norms[row])
@@ -339,7 +370,7 @@ def step(
                     base_first, base_codes, base_dead, base_words, base_before, base_bounds,
                     delta_first, delta_codes, delta_dead, delta_words, delta_before, delta_bounds,
                 )  # fmt: skip
-        counts[request] = kept = _merge(best, kept, fresh)
+        counts[request] = kept = _merge(best, kept, fresh, base_words, base_before, base_bounds)
         for i in range(kept):
             order = np.uint64(0xFFFFFFFF) - (best[2, i] & np.uint64(0xFFFFFFFF))
             parent, code = np.int64(order >> np.uint64(16)), np.int64(order & np.uint64(0xFFFF))
@@ -349,48 +380,3 @@ def step(
                 delta_nodes[first_row + parent], code, delta_first, delta_codes, delta_dead, delta_words, delta_before,
                 delta_bounds,
             )  # fmt: skip
-
-
-@compiled
-def count_nodes(keys: Any, least: Any) -> int:
-    """How many of `keys` (uint64 [n], ascending) differ from the one before by at least `least`, the first included."""
-    nodes = 1
-    for i in range(1, len(keys)):
-        nodes += (keys[i] ^ keys[i - 1]) >= least
-    return nodes
-
-
-@compiled
-def fill_level(keys: Any, shift: Any, mask: Any, above: Any, codes: Any, first: Any) -> int:
-    """One level: the code of every node, and in `first` where the children of every node of the depth above begin;
-    returns the number of nodes. A key that differs from the one before by at least 1 << `shift` begins a node, by at
-    least `above` also one of the depth above; at the root's level `above` is 0.
-
-    Without a branch: a node's code is written again by each of its keys, the end of its parent's run by each child.
-    """
-    least = np.uint64(1) << shift
-    node, parent = 0, 0
-    codes[0] = (keys[0] >> shift) & mask
-    if not above:
-        for i in range(1, len(keys)):
-            node += (keys[i] ^ keys[i - 1]) >= least
-            codes[node] = (keys[i] >> shift) & mask
-        first[0], first[1] = 0, node + 1
-        return node + 1
-    first[0], first[1] = 0, 1
-    for i in range(1, len(keys)):
-        difference = keys[i] ^ keys[i - 1]
-        node += difference >= least
-        parent += difference >= above
-        codes[node] = (keys[i] >> shift) & mask
-        first[parent + 1] = node + 1
-    return node + 1
-
-
-@compiled
-def fill_levels(keys: Any, shifts: Any, masks: Any, codes: Any, first: Any, counts: Any) -> None:
-    """All levels into rows of `codes` [levels, n] and `first` [levels, n + 1], with the nodes of each in `counts`."""
-    above = np.uint64(0)
-    for level in range(len(shifts)):
-        counts[level] = fill_level(keys, shifts[level], masks[level], above, codes[level], first[level])
-        above = np.uint64(1) << shifts[level]

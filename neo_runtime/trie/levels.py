@@ -28,6 +28,16 @@ def kernel() -> Any:
     return loaded
 
 
+@cache
+def _loops() -> Any:
+    """The loops of this module, likewise."""
+    if kernel() is None:
+        return None
+    from neo_runtime.trie import level_kernel
+
+    return level_kernel
+
+
 Ints = NDArray[np.int32]
 Codes = tuple[NDArray[np.uint16], ...]
 _SMALL = 1 << 16  # keys
@@ -61,12 +71,8 @@ class Levels:
         return self._bounds[depth]
 
     def find(self, keys: Keys) -> NDArray[np.int64]:
-        """Leaf of every key, -1 where it is not there: int64 [n]."""
-        places = self.keys.searchsorted(keys)
-        if not len(self):
-            return places - 1
-        nearest = np.minimum(places, len(self) - 1)
-        return np.where(self.keys[nearest] == keys, places, -1)
+        """Leaf of every key, -1 where it is not there: int64 [n]. Keys in ascending order are found soonest."""
+        return (numpy_find if _loops() is None else compiled_find)(self.keys, keys)
 
     def find_prefixes(self, depth: int, keys: Keys) -> Ints:
         """Node of every prefix of `depth` codes, at least one, with zeros behind it; -1 where it is not there: [n]."""
@@ -81,6 +87,28 @@ class Levels:
     def nbytes(self) -> int:
         """Bytes of the arrays that a step reads."""
         return sum(array.nbytes for array in self.codes) + sum(array.nbytes for array in self.first_child)
+
+
+def warm_up() -> None:
+    """See `step.warm_up`."""
+    keys = np.arange(2, dtype=np.uint64)
+    Levels.build(SidSpace((2, 2)), keys).find(keys)
+
+
+def compiled_find(sorted_keys: Keys, keys: Keys) -> NDArray[np.int64]:
+    """See `Levels.find`; through the kernel."""
+    leaves = np.empty(len(keys), np.int64)
+    _loops().find(sorted_keys, keys, leaves)
+    return leaves
+
+
+def numpy_find(sorted_keys: Keys, keys: Keys) -> NDArray[np.int64]:
+    """The same in numpy."""
+    places = sorted_keys.searchsorted(keys)
+    if not len(sorted_keys):
+        return places - 1
+    nearest = np.minimum(places, len(sorted_keys) - 1)
+    return np.where(sorted_keys[nearest] == keys, places, -1)
 
 
 def numpy_arrays(space: SidSpace, keys: Keys) -> tuple[Codes, tuple[Ints, ...]]:
@@ -122,7 +150,7 @@ def _small_arrays(space: SidSpace, keys: Keys) -> tuple[Codes, tuple[Ints, ...]]
     levels, n = space.levels, len(keys)
     codes, first = np.empty((levels, n), np.uint16), np.empty((levels, n + 1), np.int32)
     counts = np.empty(levels, np.int64)
-    kernel().fill_levels(keys, *_shifts_and_masks(space), codes, first, counts)
+    _loops().fill_levels(keys, *_shifts_and_masks(space), codes, first, counts)
     sizes = [1, *counts.tolist()]
     return (
         tuple(codes[level, : sizes[level + 1]] for level in range(levels)),
@@ -134,9 +162,9 @@ def _large_arrays(space: SidSpace, keys: Keys) -> tuple[Codes, tuple[Ints, ...]]
     """Counted first: there is no memory beside the result."""
     codes, first, above = [], [], np.uint64(0)
     for level, (shift, mask) in enumerate(zip(*_shifts_and_masks(space), strict=True)):
-        codes.append(np.empty(kernel().count_nodes(keys, np.uint64(1) << shift), np.uint16))
+        codes.append(np.empty(_loops().count_nodes(keys, np.uint64(1) << shift), np.uint16))
         first.append(np.empty((len(codes[level - 1]) if level else 1) + 1, np.int32))
-        kernel().fill_level(keys, shift, mask, above, codes[level], first[level])
+        _loops().fill_level(keys, shift, mask, above, codes[level], first[level])
         above = np.uint64(1) << shift
     return tuple(codes), tuple(first)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from neo_runtime.sid.space import SidSpace
 from neo_runtime.trie import LiveTrie, Nodes, Restriction, Row, TrieView, TypeView
 from neo_runtime.trie.delta import Changes
+from neo_runtime.trie.levels import compiled_find, numpy_find
 from neo_runtime.trie.predicate import Condition, Equals, Exists, OneOf, Predicate, Range, matches
 from neo_runtime.trie.step import Steps, best, normalizers, numpy_step, step
 from neo_runtime.trie.windows import Window, is_available
@@ -192,18 +193,29 @@ def test_the_kernel_equals_numpy_bit_for_bit(
         starts = np.array([0, middle, len(totals)])
 
 
-@given(st.integers(0, 1 << 30), st.sampled_from([1, 3, 30, 100]), st.sampled_from([0.02, 0.3, 1.0]), st.booleans())
-@settings(max_examples=40)
-def test_the_kernel_equals_numpy_where_levels_are_wide(seed: int, width: int, share: float, is_changed: bool) -> None:
-    """Rows that are long enough to be scanned, more candidates than are merged at once, a last part of 8 not full."""
+@given(
+    st.integers(0, 1 << 30), st.sampled_from([1, 3, 30, 100]), st.sampled_from([0.02, 0.3, 1.0]), st.booleans(),
+    st.sampled_from([None, 0.01, 0.05, 0.2, 0.9]),
+)  # fmt: skip
+@settings(max_examples=120)
+def test_the_kernel_equals_numpy_where_levels_are_wide(
+    seed: int, width: int, share: float, is_changed: bool, allowed: float | None
+) -> None:
+    """Rows that are long enough to be scanned, more candidates than are merged at once, a last part of 8 not full;
+    also under filters that allow few, some and most.
+    """
     rng, space = np.random.default_rng(seed), SidSpace((70, 181, 3))
     codes = np.argwhere(rng.random(space.level_sizes[:2]) < share)
     sids = np.unique(space.pack(np.column_stack([codes, rng.integers(0, 3, len(codes))]).astype(np.int32))).tolist()
-    view = TypeView.empty(space).apply(Changes.of({sid: (Row(str(sid)),) for sid in sids}))
+    prices = rng.random(len(sids)).tolist()
+    entry = {sid: (Row(str(sid), {"price": price}),) for sid, price in zip(sids, prices, strict=True)}
+    view = TypeView.empty(space).apply(Changes.of(entry))
     view = TypeView.of_base(view.compacted())
     if is_changed:
-        view = view.apply(Changes.of({sid: (Row(f"new-{sid}"),) * int(rng.integers(2)) for sid in sids[::3]}))
-    trie = TrieView(1, {"t": view}).restrict().tries["t"]
+        fresh = {sid: (Row(f"new-{sid}", {"price": rng.random()}),) * int(rng.integers(2)) for sid in sids[::3]}
+        view = view.apply(Changes.of(fresh))
+    predicates = () if allowed is None else (Predicate(must=(Condition("price", Range(less=allowed)),)),)
+    trie = TrieView(1, {"t": view}).restrict(Restriction(predicates=predicates)).tries["t"]
     nodes, totals, starts = trie.root(), np.zeros(1, np.float32), np.array([0, 1])
     for depth, size in enumerate(space.level_sizes):
         logits = (rng.normal(size=(len(totals), size)) * 3).round(1).astype(np.float32)
@@ -224,6 +236,17 @@ def assert_same_steps(one: Steps, other: Steps) -> None:
         flat = slice(request * width, request * width + count)
         assert one.nodes.base[flat].tolist() == other.nodes.base[flat].tolist()
         assert one.nodes.delta[flat].tolist() == other.nodes.delta[flat].tolist()
+
+
+@given(st.integers(0, 700), st.integers(0, 700), st.sampled_from([1, 5, 40]), st.booleans(), st.integers(0, 1 << 30))
+def test_keys_are_found_as_numpy_finds_them(n: int, wanted: int, skew: int, ascends: bool, seed: int) -> None:
+    """Also where keys are so uneven that guesses are far off, and in any order."""
+    rng = np.random.default_rng(seed)
+    there = np.unique((rng.random(n) ** skew * 2.0**63).astype(np.uint64))
+    keys = np.concatenate([rng.choice(there, wanted), rng.choice(there, wanted) + np.uint64(1)]) if n else there
+    keys = np.concatenate([keys, np.array([0, (1 << 64) - 1], np.uint64)])[: 2 * wanted + 1]
+    keys = np.sort(keys) if ascends else rng.permutation(keys)
+    assert compiled_find(there, keys).tolist() == numpy_find(there, keys).tolist()
 
 
 @given(st.integers(1, 200), st.integers(1, 5), st.integers(0, 1 << 30))
