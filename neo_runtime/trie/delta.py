@@ -40,13 +40,13 @@ class Changes(NamedTuple):
 
 class SharedRows:
     """Rows by their place in a list that successive deltas share: a change moves numbers, not objects. Immutable: what
-    a delta adds to the end of the list, no other looks at. Deltas are made from one thread at a time.
+    a delta adds to the end of the list, those before it do not look at. Deltas are made from one thread at a time.
     """
 
-    __slots__ = ("_places", "_values")
+    __slots__ = ("_end", "_places", "_values")
 
     def __init__(self, values: list[Row], places: Ints) -> None:
-        self._values, self._places = values, places
+        self._values, self._places, self._end = values, places, len(values)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -59,13 +59,13 @@ class SharedRows:
 
     def gathered(self, order: Ints, rows: Sequence[Row]) -> SharedRows:
         """See `_gathered`."""
-        start = len(self._values)
-        self._values.extend(rows)
-        places = _gathered(order, self._places, np.arange(start, start + len(rows), dtype=np.int32))
-        gathered = SharedRows(self._values, places)
-        if len(self._values) < 2 * len(places) + _SPARE_ROWS:
-            return gathered
-        return SharedRows(list(gathered), np.arange(len(places), dtype=np.int32))
+        values, places = self._values, self._places
+        # Another delta was made from this one before, or most of the list is of rows that are gone.
+        if len(values) != self._end or len(values) > 2 * len(self) + _SPARE_ROWS:
+            values, places = list(self), np.arange(len(self), dtype=np.int32)
+        start = len(values)
+        values.extend(rows)
+        return SharedRows(values, _gathered(order, places, np.arange(start, len(values), dtype=np.int32)))
 
 
 class Delta:
