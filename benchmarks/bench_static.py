@@ -237,23 +237,39 @@ def mixed_types(setting: Setting, ours: Ours) -> Rows:
 
 
 def changed(setting: Setting, ours: Ours, rebuild: list[float]) -> Rows:
-    """What one change and many cost, beside the peer's build from rows that are sorted already."""
-    view, fresh, victims = ours.view.types["item"], ours.fresh(100_000), ours.victims(100_000)
-    found = Rows()
-    one_more, one_less = changes(fresh[:1]), changes((), victims[:1])
+    """What one change after the other and many at once cost, beside the peer's build from rows sorted already."""
+    fresh, victims, found = ours.fresh(100_000), ours.victims(100_000), Rows()
+    one_by_one = {
+        "add 1": [changes([key]) for key in fresh[-1_000:]], "remove 1": [changes((), [key]) for key in victims[:1_000]]
+    }  # fmt: skip
     for size in (0, 1_000, 10_000):
-        grown = view.apply(changes(fresh[1 : size + 1]))
-        took = alternate(
-            {"add": lambda g=grown: g.apply(one_more), "remove": lambda g=grown: g.apply(one_less)},  # type: ignore[misc]
-            10 * setting.repeats, time.process_time,
-        )  # fmt: skip
+        grown = TypeView.of_base(ours.base).apply(changes(fresh[:size]))
+        rounds = 10 * setting.repeats
+        took = alternate({what: follower(grown, some) for what, some in one_by_one.items()}, rounds, time.process_time)
         for what, seconds in took.items():
-            found.append([*ours.name(), f"{what} 1, delta {size:,}", ms(seconds), times(seconds, rebuild)])
-    added, removed = changes(fresh), changes((), victims)
-    took = alternate({"add": lambda: view.apply(added), "remove": lambda: view.apply(removed)}, 3, time.process_time)
-    for what, seconds in took.items():
-        found.append([*ours.name(), f"{what} 100,000 at once", ms(seconds), times(seconds, rebuild)])
+            found.append([*ours.name(), f"{what}, delta from {size:,} on", ms(seconds), times(seconds, rebuild)])
+    some = changes(fresh[:50_000], victims[:50_000])
+    many = {
+        "50,000 added and 50,000 removed at once": (TypeView.of_base(ours.base), some),
+        "100,000 added at once": (TypeView.of_base(ours.base), changes(fresh)),
+        "100,000 removed at once": (TypeView.of_base(ours.base), changes((), victims)),
+        "100,000 added, one filter followed": (TypeView.of_base(ours.base, [ONE_PERCENT]), changes(fresh)),
+    }
+    runs = {what: lambda view=view, all_=all_: view.apply(all_) for what, (view, all_) in many.items()}  # type: ignore[misc]
+    for what, seconds in alternate(runs, setting.repeats, time.process_time).items():
+        found.append([*ours.name(), what, ms(seconds), times(seconds, rebuild)])
     return found
+
+
+def follower(view: TypeView, some: Iterable[Changes]) -> Callable[[], None]:
+    """Each call is the next change, on the view that the one before it made."""
+    newest, following = view, iter(some)
+
+    def apply() -> None:
+        nonlocal newest
+        newest = newest.apply(next(following))
+
+    return apply
 
 
 def filters(setting: Setting, ours: Ours) -> Rows:
