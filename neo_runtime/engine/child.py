@@ -5,7 +5,8 @@ from __future__ import annotations
 import pickle
 import sys
 import threading
-from collections.abc import Collection, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -24,6 +25,7 @@ from neo_runtime.engine.messages import (
     Events,
     FromEngine,
     Load,
+    Observation,
     OpenCatalog,
     Opened,
     Pause,
@@ -35,6 +37,7 @@ from neo_runtime.engine.messages import (
 )
 from neo_runtime.errors import NeoError, SnapshotError, StartupError
 from neo_runtime.model.about import ModelAbout
+from neo_runtime.observability import metrics
 from neo_runtime.observability.logging import configure_logging
 from neo_runtime.snapshot.follow import open_source
 from neo_runtime.snapshot.served import Source
@@ -67,6 +70,22 @@ class Catalogs:
             return replace(source.reader.pin(keys), snapshot=source.name)
 
 
+class Told:
+    """In the place of a metric: what is observed goes to the front end."""
+
+    def __init__(self, metric: str, take: Callable[[Observation], None], labels: tuple[str, ...] = ()) -> None:
+        self._metric, self._take, self._labels = metric, take, labels
+
+    def labels(self, *labels: str) -> Told:
+        return Told(self._metric, self._take, labels)
+
+    def observe(self, amount: float) -> None:
+        self._take(Observation(self._metric, self._labels, amount))
+
+    def inc(self, amount: float = 1) -> None:
+        self.observe(amount)
+
+
 class Outgoing:
     """Messages to the front end. What a pass brought goes as one."""
 
@@ -74,6 +93,9 @@ class Outgoing:
         self._connection, self._lock = connection, threading.Lock()
         self._events: list[tuple[int, EngineEvent | NeoError]] = []
         self._load = Load()
+        self.observations: deque[Observation] = deque()
+        for name in ("FILTER_SECONDS", "SLOW_READS"):  # all that an engine observes
+            setattr(metrics, name, Told(name, self.observations.append))
 
     def put(self, number: int, event: EngineEvent | NeoError) -> None:
         self._events.append((number, event))
@@ -81,9 +103,10 @@ class Outgoing:
     def flush(self, engine: LocalEngine) -> None:
         events, self._events = self._events, []
         load = _load(engine)
-        if events or load != self._load:
+        observations = tuple(self.observations.popleft() for _ in range(len(self.observations)))
+        if events or observations or load != self._load:
             self._load = load
-            self.send(Events(tuple(events), load))
+            self.send(Events(tuple(events), load, observations))
 
     def send(self, message: FromEngine) -> None:
         """A pipe that nobody reads any more is the recv loop's to notice."""

@@ -96,6 +96,14 @@ class Opened:
     error: NeoError | None = None
 
 
+class Observation(NamedTuple):
+    """Of one of `observability.metrics`, by the name of its variable: only the front end is scraped."""
+
+    metric: str
+    labels: tuple[str, ...]
+    amount: float
+
+
 class Load(NamedTuple):
     """Requests, and bytes of the prefix cache."""
 
@@ -110,6 +118,7 @@ class Events:
 
     events: tuple[tuple[int, EngineEvent | NeoError], ...]
     load: Load
+    observations: tuple[Observation, ...] = ()
 
 
 FromEngine = Ready | Refused | Opened | Events

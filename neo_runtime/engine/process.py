@@ -17,6 +17,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 import structlog
+from prometheus_client import Histogram
 
 from neo_runtime.config import Settings
 from neo_runtime.engine.api import EngineLimits, Finished, RankedList, Sink, Warmed, Work
@@ -27,6 +28,7 @@ from neo_runtime.engine.messages import (
     Events,
     FromEngine,
     Load,
+    Observation,
     OpenCatalog,
     Opened,
     Pause,
@@ -37,6 +39,7 @@ from neo_runtime.engine.messages import (
     ToEngine,
 )
 from neo_runtime.errors import NeoError, OverloadedError, StartupError, UnavailableError
+from neo_runtime.observability import metrics
 from neo_runtime.snapshot.served import ServedCatalog, Source
 
 _log = structlog.get_logger(__name__)
@@ -57,6 +60,12 @@ def start_engines(settings: Settings, served: ServedCatalog) -> list[EngineProce
             engine.stop()
         raise
     return engines
+
+
+def _observe(observation: Observation) -> None:
+    metric = getattr(metrics, observation.metric)
+    metric = metric.labels(*observation.labels) if observation.labels else metric
+    (metric.observe if isinstance(metric, Histogram) else metric.inc)(observation.amount)
 
 
 class EngineProcess:
@@ -231,6 +240,8 @@ class EngineProcess:
     def _take(self, message: FromEngine) -> None:
         if isinstance(message, Events):
             self._load = message.load
+            for observation in message.observations:
+                _observe(observation)
             for number, event in message.events:
                 is_last = isinstance(event, Finished | RankedList | Warmed | NeoError)
                 sink = self._sinks.pop(number, None) if is_last else self._sinks.get(number)

@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import REGISTRY
 
 from neo_runtime.client import CallError, NeoClient, generate_request, rank_request
 from neo_runtime.config import Settings
@@ -24,6 +25,7 @@ from neo_runtime.prompt.message import Conversation, Turn
 from neo_runtime.snapshot.aliases import Target
 from neo_runtime.snapshot.follow import open_source
 from neo_runtime.snapshot.served import ServedCatalog, Source
+from neo_runtime.trie.predicate import Condition, Exists, Predicate
 from neo_runtime.types import ItemKey
 from tests.kit import processes, running, tiny
 from tests.kit.workers import until
@@ -64,6 +66,19 @@ def test_answers_are_those_of_an_engine_in_this_process(tmp_path: Path) -> None:
             ours = running.answers(local, [RANK, GenerateWork(PROMPT)])
         assert films(theirs[0]) == films(ours[0])
         assert [type(event) for event in theirs[1]] == [type(event) for event in ours[1]]
+
+
+def test_what_filters_cost_is_seen_by_whoever_is_scraped(tmp_path: Path) -> None:
+    def evaluated() -> float:
+        return REGISTRY.get_sample_value("neo_filter_evaluation_seconds_count") or 0.0
+
+    with engine(tmp_path) as (started, _):
+        before = evaluated()
+        everything = Predicate(must_not=(Condition("nothing", Exists(True)),))
+        assert films(
+            running.answer(started, RankWork(PROMPT, constraints=Constraints(("film",), predicates=(everything,))))
+        )
+        until(lambda: evaluated() > before, "an observation", lambda: str(evaluated()))
 
 
 def test_an_engine_that_is_killed_fails_what_it_was_at_and_another_one_answers(tmp_path: Path) -> None:

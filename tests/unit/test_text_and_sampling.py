@@ -73,6 +73,20 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it() -> None:
     assert drawn == {0}
 
 
+@given(st.integers(0, 2**32), st.floats(0.01, 1.0), st.integers(0, 40), st.floats(0.1, 5.0))
+def test_a_large_vocabulary_is_cut_as_if_it_were_sorted(
+    seed: int, top_p: float, top_k: int, temperature: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    row = (rng.normal(size=3_000).astype(np.float32) * rng.choice([0.1, 3.0])).round(1)  # with ties
+    order = np.argsort(-row, kind="stable")[: top_k or None]
+    weights = np.exp((row[order] - row[order[0]]).astype(np.float64) / temperature)
+    cumulative = np.cumsum(weights)
+    allowed = order[: int(np.searchsorted(cumulative, top_p * cumulative[-1])) + 2]  # one more: rounding of the sums
+    sampler = Sampler(Decoding(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed))
+    assert {sampler.choose(row) for _ in range(20)} <= set(allowed.tolist())
+
+
 def test_sampling_follows_the_distribution() -> None:
     share = np.array([0.6, 0.3, 0.1])
     sampler = Sampler(Decoding(temperature=1.0, seed=0))
