@@ -28,6 +28,7 @@ from benchmarks.measure import alternate, middle, report
 from neo_runtime.catalog.catalog import Catalog, open_reader
 from neo_runtime.catalog.item import RawRecord, Upsert
 from neo_runtime.engine.api import EngineLimits, RankWork
+from neo_runtime.engine.passes import Feed
 from neo_runtime.engine.request import Decoder
 from neo_runtime.ingest.bulk import load_files
 from neo_runtime.model.checkpoint import NeoModel
@@ -172,11 +173,13 @@ def passes(served: ServedCatalog, model: NeoModel, seconds: float) -> list[tuple
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         with served.hold():
-            events = decoder.decode(work, time.monotonic())
-            started = time.perf_counter()
-            for _ in events:
-                found.append((started, time.perf_counter() - started))
+            steps = decoder.decode(work, time.monotonic())
+            wanted = next(steps)
+            while isinstance(wanted, Feed):
                 started = time.perf_counter()
+                wanted = steps.send(decoder.backbone.run([wanted])[0])
+                found.append((started, time.perf_counter() - started))
+            steps.close()
     return found
 
 
