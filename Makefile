@@ -46,9 +46,12 @@ format: .venv/dev
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.bench_trie
 	$(BIN)/python -m benchmarks.bench_rank
+	$(BIN)/python -m benchmarks.bench_engine
 	$(BIN)/python -m benchmarks.bench_processor
 	$(BIN)/python -m benchmarks.bench_precision
 	$(BIN)/python -m benchmarks.bench_freshness
+	$(BIN)/python -m benchmarks.bench_rate
+	$(BIN)/python -m benchmarks.bench_commits
 	$(BIN)/python -m benchmarks.bench_snapshots
 	$(BIN)/python -m benchmarks.bench_embedders
 
