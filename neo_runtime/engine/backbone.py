@@ -101,8 +101,8 @@ class Backbone(ABC):
             everything = Head(slice(None))
             siblings = np.array([1, 2]), np.array([0, 0])  # a row must not see the other branch
             (line,) = self.run([context.extend([0, 1], [everything])])
-            self.run([context.grow(*siblings, [])])
-            (tree,) = self.run([context.grow(np.array([3]), np.array([1]), [everything])])
+            self.run([context.grow([siblings[0]], siblings[1], [])])
+            (tree,) = self.run([context.grow([np.array([3])], np.array([1]), [everything])])
             context.keep(Branch(1, 1))
             (kept,) = self.run([context.extend([3], [everything])])
             context.close()

@@ -76,15 +76,21 @@ class Context:
         self._line += len(tokens)
         return Feed(self, np.array(tokens, np.int64), np.arange(start, self._line), start, None, heads)
 
-    def grow(self, tokens: NDArray[np.integer], parents: NDArray[np.integer], heads: Sequence[Head]) -> Feed:
-        """One tree level: `tokens` [n], each below row `parents` [n] of the level before."""
-        rows, above = len(tokens), self._levels[-1] if self._levels else np.zeros((1, 0), bool)
-        start = self._line + above.shape[1]
-        level = np.concatenate([above[parents], np.eye(rows, dtype=bool)], axis=1)
-        self._levels.append(level)
-        visible = np.concatenate([np.ones((rows, self._line), bool), level], axis=1)
-        positions = np.full(rows, self._line + len(self._levels) - 1, np.int64)
-        return Feed(self, tokens.astype(np.int64), positions, start, visible, heads)
+    def grow(self, levels: Sequence[NDArray[np.integer]], parents: NDArray[np.integer], heads: Sequence[Head]) -> Feed:
+        """Tree levels of n rows each: tokens `levels[0]` [n] below rows `parents` [n] of the level before, those of
+        every further one each below the same row of the one before it. Rows of the feed count through all levels.
+        """
+        above = self._levels[-1] if self._levels else np.zeros((1, 0), bool)
+        rows, start, depth = len(parents), self._line + above.shape[1], self._line + len(self._levels)
+        visible = np.zeros((len(levels) * rows, start + len(levels) * rows), bool)
+        visible[:, : self._line] = True
+        above = above[parents]
+        for number in range(len(levels)):
+            above = np.concatenate([above, np.eye(rows, dtype=bool)], axis=1)
+            self._levels.append(above)
+            visible[number * rows : (number + 1) * rows, self._line : self._line + above.shape[1]] = above
+        positions = np.repeat(np.arange(depth, depth + len(levels)), rows)
+        return Feed(self, np.concatenate(levels).astype(np.int64), positions, start, visible, heads)
 
     def keep(self, branch: Branch | None) -> None:
         """The tokens of this row and of its ancestors continue the line; the rest of the tree is dropped."""

@@ -89,28 +89,35 @@ class SpanDecoder:
         """
         groups = _cut(self._step(_roots(view), opened, width, choose), width, choose or best)
         while any(not group.is_finished for group in groups):
-            growing = [group for group in groups if not group.is_finished]
             finished = [group for group in groups if group.is_finished]
-            fed = self._feed(growing)
+            growing = [group for group in groups if not group.is_finished]
+            parents = np.concatenate([group.tree_rows for group in growing])
             growing = _numbered(growing)
-            found = yield context.grow(*fed, self._heads(growing))
-            groups = _cut([*finished, *self._step(growing, found, width, choose)], width, choose or best)
+            levels = [growing, *_forced(growing)]
+            heads = [head for number, level in enumerate(levels) for head in self._heads(level, number * len(parents))]
+            found = yield context.grow([self._tokens(level) for level in levels], parents, heads)
+            each = len(found) // len(levels)
+            for number in range(len(levels)):
+                growing = self._step(growing, found[number * each : (number + 1) * each], width, choose)
+                if number + 1 < len(levels):  # as many as before, in another order
+                    growing = [group.take(np.argsort(group.tree_rows)) for group in growing]
+            groups = _cut([*finished, *growing], width, choose or best)
         return _found(groups)
 
-    def _feed(self, groups: list[_Rows]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Tokens of the last codes, and the tree rows they hang below."""
+    def _tokens(self, groups: list[_Rows]) -> NDArray[np.int64]:
+        """Of the last codes."""
         first = [self._vocabulary.level_tokens(g.item_type, g.codes.shape[1] - 1).start for g in groups]
-        tokens = np.concatenate(
-            [start + g.codes[:, -1].astype(np.int64) for start, g in zip(first, groups, strict=True)]
-        )
-        return tokens, np.concatenate([g.tree_rows for g in groups])
+        return np.concatenate([start + g.codes[:, -1].astype(np.int64) for start, g in zip(first, groups, strict=True)])
 
-    def _heads(self, groups: list[_Rows]) -> list[Head]:
-        """Each group's level, and in vocabulary mode the normaliser of each group's rows."""
-        heads = [Head(self._vocabulary.level_tokens(g.item_type, g.codes.shape[1]), g.tree_rows) for g in groups]
+    def _heads(self, groups: list[_Rows], before: int = 0) -> list[Head]:
+        """Each group's level, and in vocabulary mode the normaliser of each group's rows; `before`: rows of the feed
+        before these."""
+        rows = [before + group.tree_rows for group in groups]
+        levels = [self._vocabulary.level_tokens(g.item_type, g.codes.shape[1]) for g in groups]
+        heads = list(map(Head, levels, rows))
         if self._normalization is Normalization.VOCABULARY:
             # Padding rows of the head count too, as they do in `generate` and in the training loss.
-            heads += [Head(slice(None), g.tree_rows, normalizes=True) for g in groups]
+            heads += [Head(slice(None), mine, normalizes=True) for mine in rows]
         return heads
 
     def _step(self, groups: list[_Rows], found: list[Floats], width: int, choose: Choose | None) -> list[_Rows]:
@@ -136,6 +143,23 @@ def _roots(view: RestrictedView) -> list[_Rows]:
         )
         for name, trie in view.tries.items() if not trie.is_empty
     ]  # fmt: skip
+
+
+def _forced(groups: list[_Rows]) -> list[list[_Rows]]:
+    """The levels below these rows that leave no choice, as every row has one child: they can be fed along. The last
+    codes never are.
+    """
+    forced = list[list[_Rows]]()
+    while all(group.codes.shape[1] + 1 < group.trie.space.levels for group in groups):
+        below = [group.trie.only_children(group.codes.shape[1], group.nodes) for group in groups]
+        groups = [
+            group.grown(live.parent, live.code, live.nodes, group.scores)
+            for group, live in zip(groups, below, strict=True) if live is not None
+        ]  # fmt: skip
+        if len(groups) < len(below):
+            break
+        forced.append(groups)
+    return forced
 
 
 def _best(group: _Rows, logits: Floats, norms: Floats | None, width: int) -> _Rows:

@@ -186,6 +186,15 @@ class LiveTrie:
             return Children(base[0], base[1], Nodes(base[2], np.full(len(base[2]), -1, np.int32)))
         return _union(base, self.delta.expand(depth, nodes.delta), self.space.level_sizes[depth])
 
+    def only_children(self, depth: int, nodes: Nodes) -> Children | None:
+        """The live child of every prefix of `depth` codes; None where one has several."""
+        if self.base.bits is None and not self.view.dead and not len(self.view.delta):
+            first = self.view.base.levels.first_child[depth]
+            if (first[nodes.base + 1] - first[nodes.base] > 1).any():
+                return None
+        live = self.children(depth, nodes)
+        return live if len(live.parent) == len(nodes.base) else None
+
     def leaf_items(self, nodes: Nodes, row: int) -> tuple[str, ...]:
         """Ids of the items of a full tuple that may be emitted, best first; none where it is in neither segment."""
         delta, base = int(nodes.delta[row]), int(nodes.base[row])

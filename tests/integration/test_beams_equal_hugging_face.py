@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ from neo_runtime.engine.api import (
     Span,
     TextChunk,
 )
-from neo_runtime.engine.backbone import PlainBackbone
+from neo_runtime.engine.backbone import PackedBackbone, PlainBackbone
+from neo_runtime.engine.passes import Feed, Floats
 from neo_runtime.engine.span import Normalization
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.model.fresh import fresh_tokenizer
@@ -157,4 +159,33 @@ def test_beams_are_the_same_whatever_shares_the_pass_however_prompts_are_fed(
                 theirs = hugging_face(model, [*ids, model.vocabulary.span_open], "film", tuples)
                 assert [row.codes for row in ours.ranked] == [codes for codes, _ in theirs]
                 assert [row.logprob for row in ours.ranked] == pytest.approx([score for _, score in theirs], abs=1e-5)
+    catalog.close()
+
+
+def test_codes_that_leave_no_choice_are_fed_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few items of four codes: behind the first ones there is one way each, and the scores are those of generate."""
+    model, catalog = tiny.model(), tiny.catalog(tmp_path / "c", 5)
+    with catalog.store.read() as txn:
+        tuples = [catalog.codebooks["artist"].space.unpack_one(sid) for sid, _ in txn.sids("artist")]
+    passes = list[int]()
+    run = PackedBackbone.run
+
+    def counted(backbone: PackedBackbone, feeds: Sequence[Feed]) -> list[list[Floats]]:
+        passes.append(sum(map(len, feeds)))
+        return run(backbone, feeds)
+
+    monkeypatch.setattr(PackedBackbone, "run", counted)
+    with running.engine(model, catalog.reader, normalization=Normalization.VOCABULARY) as engine:
+        passes.clear()
+        prompt = Conversation((Turn("user", ("Describe an artist.",)),))
+        (ours,) = running.answer(engine, RankWork(prompt, constraints=Constraints(("artist",)), max_results=BEAMS))
+        assert isinstance(ours, RankedList)
+        ids = engine._decoder.renderer.render(prompt, {})
+    theirs = hugging_face(model, [*ids, model.vocabulary.span_open], "artist", tuples)[: len(tuples)]
+    assert [row.codes for row in ours.ranked] == [codes for codes, _ in theirs]
+    assert [row.logprob for row in ours.ranked] == pytest.approx([score for _, score in theirs], abs=1e-5)
+    prefixes = [len({codes[:depth] for codes in tuples}) for depth in (1, 2, 3)]
+    choices = [prefixes[0], *(b for a, b in pairwise(prefixes) if a != b)]
+    assert len(passes) == 1 + len(choices) < 4, "one for the prompt, and one for each level that has a choice"
+    assert passes[1:] == [prefixes[0] * (prefixes.count(prefixes[0])), *passes[2:]]
     catalog.close()
