@@ -16,6 +16,7 @@ from neo_runtime.config import Settings
 from neo_runtime.ingest import eventfile
 from neo_runtime.ingest.catalogs import open_or_create
 from neo_runtime.ingest.follow import follow_file, follow_kafka
+from neo_runtime.trie.step import warm_up_changes
 
 _log = structlog.get_logger(__name__)
 
@@ -26,6 +27,7 @@ def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     catalog = open_or_create(settings)
+    warm_up_changes()
     try:
         if settings.metrics_port:
             REGISTRY.register(UsageCollector(catalog.store.usage))

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY, start_http_server
 from neo_runtime import heap
 from neo_runtime.catalog.usage import Usage, UsageCollector
 from neo_runtime.config import Settings
-from neo_runtime.engine.process import start_engines
+from neo_runtime.engine.process import EngineProcess, wait_for
 from neo_runtime.engine.several import Engines
 from neo_runtime.model.about import ModelAbout
 from neo_runtime.serving.server import serve
@@ -21,6 +21,7 @@ from neo_runtime.snapshot.follow import AliasFollower
 from neo_runtime.snapshot.served import ServedCatalog
 from neo_runtime.snapshot.snapshots import Snapshots
 from neo_runtime.trie.predicate_json import declared
+from neo_runtime.trie.step import warm_up_changes
 
 _log = structlog.get_logger(__name__)
 
@@ -32,7 +33,9 @@ def run(settings: Settings, ready: Callable[[str], None] = lambda address: None)
     instance = settings.instance or uuid.uuid4().hex[:12]
     follower = AliasFollower(Snapshots.of(settings), settings.catalog, about.fingerprints, instance)
     served = follower.begin()
-    engines = start_engines(settings, served)
+    engines = [EngineProcess(settings, served) for _ in range(settings.engines)]
+    warm_up_changes()  # while they load
+    wait_for(engines)
     engine = Engines(engines)
     if settings.metrics_port:
         REGISTRY.register(UsageCollector(lambda: _usage(served)))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from multiprocessing import Pipe
@@ -49,9 +49,8 @@ _OPEN_TIMEOUT_S = 120.0
 LOST = "the engine ended while it was at this request; another one is being started"
 
 
-def start_engines(settings: Settings, served: ServedCatalog) -> list[EngineProcess]:
-    """As many as the settings say, side by side. StartupError where one cannot start; then none is left running."""
-    engines = [EngineProcess(settings, served) for _ in range(settings.engines)]
+def wait_for(engines: Sequence[EngineProcess]) -> None:
+    """Until all are ready. StartupError where one cannot start; then none is left running."""
     try:
         for engine in engines:
             engine.wait()
@@ -59,7 +58,6 @@ def start_engines(settings: Settings, served: ServedCatalog) -> list[EngineProce
         for engine in engines:
             engine.stop()
         raise
-    return engines
 
 
 def _observe(observation: Observation) -> None:

@@ -73,6 +73,11 @@ def warm_up() -> None:
     """Compile now, or load what an earlier process compiled: the first use would wait for seconds."""
     trie = LiveTrie.of(TypeView.empty(SidSpace((2, 2))), Wanted(None, None, (_NONE, _NONE)))
     step(trie, 0, trie.root(), np.zeros((1, 2), np.float32), np.zeros(1, np.float32), 1)
+    warm_up_changes()
+
+
+def warm_up_changes() -> None:
+    """The same for whoever only follows a catalog: what the next view is made with."""
     warm_up_levels()
     warm_up_dead()
 
