@@ -4,7 +4,7 @@ Ranked: 30 beams over 4 levels, prompts of `--prompt` tokens that end in the ope
 prefix_allowed_tokens_fn=…)` beside it. Warm: three quarters of each prompt are in the prefix cache. The limit is what
 the model's own weight matrices reach alone, at the best of several numbers of rows, for the tokens that must be fed.
 Text: greedy, beside `generate` with a static cache. Mixed: 8 streams, and ranked requests at random instants at a share
-of the rate that the engine reaches with nothing else to do.
+of the rate that the engine reaches beside them.
 
     python -m benchmarks.bench_engine [--kind tiny|0.6b] [--dtype float32] [--batches 1,8] [--repeats 3] [--only rank]
 """
@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +34,7 @@ from benchmarks.engine_models import (
 )
 from benchmarks.measure import Table, alternate, middle, report_tables, spread
 from neo_runtime.catalog.catalog import Catalog
-from neo_runtime.engine.api import Decoding, EngineLimits, GenerateWork, OutputFormat, RankWork
-from neo_runtime.engine.ask import answer
+from neo_runtime.engine.api import Decoding, EngineLimits, GenerateWork, OutputFormat, RankWork, Started, TextChunk
 from neo_runtime.engine.local import LocalEngine
 from neo_runtime.engine.request import Decoder
 from neo_runtime.model.checkpoint import NeoModel
@@ -54,12 +52,17 @@ class Bench:
         self.model, self.prompt, self.rng = model, prompt, np.random.default_rng(1)
         self.decoder = Decoder(model, catalog.reader, limits, max_running=40, cache_bytes=0)
         self.decoder.banned = np.array(sorted({*self.decoder.banned, *self.decoder.end_tokens}), np.int64)
-        self.engine = LocalEngine(self.decoder)
+        self.engine = LocalEngine(self.decoder, has_thread=False)  # as in its own process
         self.allowed = allowed_of(catalog, model)
-        self.pool = ThreadPoolExecutor(64)
 
     def ask(self, works: list[RankWork] | list[GenerateWork]) -> None:
-        list(self.pool.map(lambda work: answer(self.engine, work), works))
+        for work in works:
+            self.engine.submit(work, lambda event: None)
+        self.run_until(lambda: not (self.engine.running or self.engine.queued))
+
+    def run_until(self, is_over: Callable[[], bool]) -> None:
+        while not is_over():
+            self.engine.turn()
 
     def cached(self, max_bytes: int) -> None:
         """Prefixes are remembered, or none."""
@@ -125,52 +128,66 @@ class Bench:
     def mixed(self, seconds: float) -> Rows:
         """Streams and ranked requests, alone and together."""
         self.cached(0)
-        alone = [self._timed(self._rank) for _ in range(20)]
-        began = time.perf_counter()
-        self.ask([RankWork(prompt_of(self.prompt, self.rng), max_results=BEAMS) for _ in range(48)])
-        capacity = 48 / (time.perf_counter() - began)
-        stop, gaps, lists = threading.Event(), list[float](), list[float]()
-        streams = [threading.Thread(target=self._stream, args=(stop, gaps)) for _ in range(STREAMS)]
-        for thread in streams:
-            thread.start()
-        rate, until, pending = UTILISATION * capacity / 2, time.perf_counter() + seconds, []
-        while time.perf_counter() < until:
-            time.sleep(self.rng.exponential(1 / rate))
-            pending.append(self.pool.submit(lambda: lists.append(self._timed(self._rank))))
-        for future in pending:
-            future.result()
-        stop.set()
-        for thread in streams:
-            thread.join()
-        rows = [("ranked alone", alone), ("ranked, mixed", lists), ("gap between tokens, mixed", gaps)]
+        alone, gaps, lists = list[float](), list[float](), list[float]()
+        for _ in range(20):
+            began = time.perf_counter()
+            self.ask([self._rank_work()])
+            alone.append(time.perf_counter() - began)
+        streams = [_Stream(self, gaps) for _ in range(STREAMS)]
+        self._beside(streams, lists, 0.0, seconds / 4)  # nothing but streams and as many lists as there is room for
+        rate = UTILISATION * len(lists) / (seconds / 4)
+        gaps.clear()
+        lists.clear()
+        self._beside(streams, lists, rate, seconds)
+        rows = [("ranked alone", alone), ("ranked, mixed", lists), ("gap between texts of a stream, mixed", gaps)]
         return [[name, len(found), *percentiles(found)] for name, found in rows]
 
-    def _rank(self) -> None:
-        answer(self.engine, RankWork(prompt_of(self.prompt, self.rng), max_results=BEAMS))
+    def _beside(self, streams: list[_Stream], lists: list[float], rate: float, seconds: float) -> None:
+        """Lists at random instants beside the streams; `rate` 0: two more as soon as there is none."""
+        until, due = time.perf_counter() + seconds, time.perf_counter()
+        waiting = list[float]()
 
-    def _timed(self, run: Callable[[], None]) -> float:
-        began = time.perf_counter()
-        run()
-        return time.perf_counter() - began
+        def ended(_: object, began: float) -> None:
+            lists.append(time.perf_counter() - began)
+            waiting.pop()
 
-    def _stream(self, stop: threading.Event, gaps: list[float]) -> None:
-        """One text stream after the other."""
+        while (now := time.perf_counter()) < until:
+            for stream in streams:
+                stream.go_on()
+            while due <= now and (rate or len(waiting) < 2):
+                waiting.append(due)
+                self.engine.submit(self._rank_work(), partial(ended, began=due if rate else now))
+                due += self.rng.exponential(1 / rate) if rate else 0
+            self.engine.turn()
+        while waiting:
+            self.engine.turn()
+
+    def _rank_work(self) -> RankWork:
+        return RankWork(prompt_of(self.prompt, self.rng), max_results=BEAMS)
+
+    def stream_work(self) -> GenerateWork:
         decoding = Decoding(max_output_tokens=128)
-        while not stop.is_set():
-            last: list[float] = []
-            over = threading.Event()
+        return GenerateWork(prompt_of(64, self.rng), decoding=decoding, format=OutputFormat.TEXT_ONLY)
 
-            def sink(event: object, last: list[float] = last, over: threading.Event = over) -> None:
-                now = time.perf_counter()
-                if last and type(event).__name__ == "TextChunk":
-                    gaps.append(now - last[-1])
-                last.append(now)
-                if type(event).__name__ not in ("Started", "TextChunk"):
-                    over.set()
 
-            work = GenerateWork(prompt_of(64, self.rng), decoding=decoding, format=OutputFormat.TEXT_ONLY)
-            self.engine.submit(work, sink)
-            over.wait()
+class _Stream:
+    """One text stream after the other."""
+
+    def __init__(self, bench: Bench, gaps: list[float]) -> None:
+        self._bench, self._gaps, self._last, self._is_over = bench, gaps, 0.0, True
+
+    def go_on(self) -> None:
+        if self._is_over:
+            self._is_over, self._last = False, 0.0
+            self._bench.engine.submit(self._bench.stream_work(), self._take)
+
+    def _take(self, event: object) -> None:
+        now = time.perf_counter()
+        if isinstance(event, TextChunk):
+            if self._last:
+                self._gaps.append(now - self._last)
+            self._last = now
+        self._is_over = not isinstance(event, Started | TextChunk)
 
 
 def percentiles(seconds: list[float]) -> list[str]:
@@ -186,6 +203,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--peer-repeats", type=int, default=1)
+    parser.add_argument("--peer-up-to", type=int, default=8, help="largest batch that generate is asked for too")
     parser.add_argument("--only", default="rank,text,mixed")
     arguments = parser.parse_args()
     batches = list(map(int, arguments.batches.split(",")))
@@ -195,7 +213,7 @@ def main() -> None:
         tables = {}
         if "rank" in arguments.only:
             rows = [
-                bench.ranked(batch, arguments.repeats, 0 if shared else arguments.peer_repeats, shared)
+                bench.ranked(batch, arguments.repeats, 0 if shared or batch > arguments.peer_up_to else arguments.peer_repeats, shared)
                 for batch in batches for shared in (0.0, 0.75)
             ]  # fmt: skip
             header = ["batch", "cached", "ours, ms a request", "generate, ms a request", "ratio", "of the GEMM limit"]
@@ -210,7 +228,6 @@ def main() -> None:
             header = ["", "count", "p50, ms", "p99", "max"]
             tables["Mixed"] = Table(f"{STREAMS} streams, ranked at {UTILISATION:.0%}.", header, bench.mixed(MIXED_S))
         bench.engine.stop()
-        bench.pool.shutdown()
         catalog.close()
         report_tables(f"engine-{arguments.kind}-{arguments.dtype}", tables)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.measure import Table, report_tables
 from neo_runtime.catalog.catalog import Catalog
-from neo_runtime.client import AsyncNeoClient, TextDelta, generate_request
+from neo_runtime.client import AsyncNeoClient, Text, generate_request
 from neo_runtime.config import DEMO_MODEL, Settings
 from neo_runtime.engine.api import Decoding, EngineEvent, GenerateWork, OutputFormat, TextChunk
 from neo_runtime.engine.process import EngineProcess
@@ -66,7 +66,7 @@ async def through_grpc(client: AsyncNeoClient) -> list[float]:
     for _ in range(ROUNDS):
         began = time.perf_counter()
         async for event in client.generate(request):
-            if isinstance(event, TextDelta):
+            if isinstance(event, Text):
                 found.append(time.perf_counter() - began)
                 break
     return found[10:]
@@ -81,7 +81,7 @@ async def beside(client: AsyncNeoClient, other: AsyncNeoClient, streams: int, se
         nonlocal texts
         while time.perf_counter() < until:
             async for event in client.generate(request):
-                texts += isinstance(event, TextDelta)
+                texts += isinstance(event, Text)
 
     running = [asyncio.create_task(stream()) for _ in range(streams)]
     while time.perf_counter() < until:

@@ -130,18 +130,19 @@ def main() -> None:
         outgoing.send(Refused(error))
         return
     capacity = settings.max_running + settings.max_queued  # the front end refuses what is more
-    engine = LocalEngine(decoder, max_queued=capacity, after_pass=lambda: outgoing.flush(engine))
+    engine = LocalEngine(decoder, max_queued=capacity, after_pass=lambda: outgoing.flush(engine), has_thread=False)
     heap.settle()
     outgoing.send(Ready(decoder.limits))
-    with suppress(EOFError, OSError):
-        _serve(connection, engine, catalogs, outgoing)
-    engine.stop()
+    arguments = connection, engine, catalogs, outgoing
+    threading.Thread(target=_serve, args=arguments, name="front-end", daemon=True).start()
+    engine.run()  # on the thread that loaded the model; see LocalEngine
 
 
 def _serve(connection: Connection, engine: LocalEngine, catalogs: Catalogs, outgoing: Outgoing) -> None:
     """Until the front end's end of the pipe is closed."""
     numbers: dict[int, int] = {}
-    with ThreadPoolExecutor(1, "catalogs") as aside:  # opening takes longer than a request should wait
+    # Opening takes longer than a request should wait.
+    with suppress(EOFError, OSError), ThreadPoolExecutor(1, "catalogs") as aside:
         while True:
             message: ToEngine = pickle.loads(connection.recv_bytes())  # noqa: S301
             match message:
@@ -161,6 +162,7 @@ def _serve(connection: Connection, engine: LocalEngine, catalogs: Catalogs, outg
                     catalogs.serve(message.number)
                 case CloseCatalog():
                     aside.submit(catalogs.close, message.number)
+    engine.stop()
 
 
 def _load(engine: LocalEngine) -> Load:
