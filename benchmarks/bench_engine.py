@@ -33,6 +33,7 @@ from benchmarks.engine_models import (
     prompt_of,
 )
 from benchmarks.measure import Table, alternate, middle, report_tables, spread
+from neo_runtime import heap
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.engine.api import Decoding, EngineLimits, GenerateWork, OutputFormat, RankWork, Started, TextChunk
 from neo_runtime.engine.local import LocalEngine
@@ -207,13 +208,18 @@ def main() -> None:
     parser.add_argument("--only", default="rank,text,mixed")
     arguments = parser.parse_args()
     batches = list(map(int, arguments.batches.split(",")))
+
+    def peer_repeats(batch: int) -> int:
+        return int(arguments.peer_repeats) if batch <= arguments.peer_up_to else 0
+
+    heap.keep()  # as a worker does
     with tempfile.TemporaryDirectory() as folder:
         catalog, codebook = catalog_of(Path(folder) / "c", arguments.items)
         bench = Bench(model_of(arguments.kind, getattr(torch, arguments.dtype), codebook), catalog, arguments.prompt)
         tables = {}
         if "rank" in arguments.only:
             rows = [
-                bench.ranked(batch, arguments.repeats, 0 if shared or batch > arguments.peer_up_to else arguments.peer_repeats, shared)
+                bench.ranked(batch, arguments.repeats, peer_repeats(batch) if not shared else 0, shared)
                 for batch in batches for shared in (0.0, 0.75)
             ]  # fmt: skip
             header = ["batch", "cached", "ours, ms a request", "generate, ms a request", "ratio", "of the GEMM limit"]
