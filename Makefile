@@ -47,6 +47,7 @@ bench: .venv/dev
 	$(BIN)/python -m benchmarks.bench_trie
 	$(BIN)/python -m benchmarks.bench_rank
 	$(BIN)/python -m benchmarks.bench_engine
+	$(BIN)/python -m benchmarks.bench_front
 	$(BIN)/python -m benchmarks.bench_processor
 	$(BIN)/python -m benchmarks.bench_precision
 	$(BIN)/python -m benchmarks.bench_freshness

@@ -12,7 +12,6 @@ import asyncio
 import queue
 import tempfile
 import time
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -107,10 +106,10 @@ def main() -> None:
     streams = list(map(int, arguments.streams.split(",")))
     with tempfile.TemporaryDirectory() as name:
         catalog = Path(name) / "catalog"
-        with closing(Catalog.create(catalog, dict(ModelAbout.load(DEMO_MODEL).codebooks))):
-            pipe = through_the_pipe(catalog)
-            with processes.serving(catalog, DEMO_MODEL, Path(name), max_running="64", prefix_cache_mb="0") as address:
-                grpc, rows = asyncio.run(measured(address, streams, arguments.seconds))
+        Catalog.create(catalog, dict(ModelAbout.load(DEMO_MODEL).codebooks)).close()
+        pipe = through_the_pipe(catalog)
+        with processes.serving(catalog, DEMO_MODEL, Path(name), max_running="64", prefix_cache_mb="0") as address:
+            grpc, rows = asyncio.run(measured(address, streams, arguments.seconds))
     first = [["engine's pipe", *percentiles(pipe)], ["gRPC", *percentiles(grpc)]]
     report_tables("front", {
         "To the first text, ms": Table("One stream at a time.", ["through", "p50", "p99", "max"], first),
