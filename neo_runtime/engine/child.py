@@ -56,6 +56,9 @@ class Catalogs:
         source = open_source(message.folder, message.target, message.resource, self._fingerprints)
         self._open[message.number] = source
 
+    def has(self, number: int) -> bool:
+        return number in self._open
+
     def serve(self, number: int) -> None:
         self._serving = number
 
@@ -159,6 +162,8 @@ def _serve(connection: Connection, engine: LocalEngine, catalogs: Catalogs, outg
                 case OpenCatalog():
                     aside.submit(_open, message, catalogs, outgoing)
                 case ServeCatalog():
+                    if not catalogs.has(message.number):  # of an engine that has just begun: it may still be opening
+                        aside.submit(bool).result()
                     catalogs.serve(message.number)
                 case CloseCatalog():
                     aside.submit(catalogs.close, message.number)

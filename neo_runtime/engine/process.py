@@ -150,6 +150,8 @@ class EngineProcess:
             if self._process:
                 self._process.kill()
         self._thread.join()
+        if self._process:
+            self._process.wait()
 
     def open(self, source: Source) -> None:
         """See Mirror."""
