@@ -36,7 +36,9 @@ from benchmarks.measure import Table, alternate, middle, report_tables, spread
 from neo_runtime import heap
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.engine.api import Decoding, EngineLimits, GenerateWork, OutputFormat, RankWork, Started, TextChunk
+from neo_runtime.engine.backbone import PackedBackbone
 from neo_runtime.engine.local import LocalEngine
+from neo_runtime.engine.prefix_cache import PrefixCache
 from neo_runtime.engine.request import Decoder
 from neo_runtime.model.checkpoint import NeoModel
 
@@ -67,8 +69,9 @@ class Bench:
 
     def cached(self, max_bytes: int) -> None:
         """Prefixes are remembered, or none."""
-        cache = self.decoder.backbone.cache  # type: ignore[attr-defined]
-        cache.__init__(max_bytes)
+        backbone = self.decoder.backbone
+        assert isinstance(backbone, PackedBackbone)
+        backbone.cache = PrefixCache(max_bytes)
 
     def generate(self, prompts: list[list[int]], **options: object) -> torch.Tensor:
         out: torch.Tensor = self.model.lm.generate(torch.tensor(prompts), do_sample=False, **options)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.engine_models import allowed_of
 from benchmarks.measure import alternate, middle, report, spread
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.item import RawRecord, Upsert
@@ -46,18 +47,6 @@ def make(folder: Path, items: int) -> tuple[NeoModel, Catalog]:
 def event(number: int, vector: np.ndarray) -> Upsert:  # type: ignore[type-arg]
     source = RawRecord(Position("bench", 0, number), None, None)
     return Upsert(ItemKey("item", str(number)), 1, f"Item {number}", "", {}, 0.0, vector, "random", source)
-
-
-def prefixes(catalog: Catalog, model: NeoModel) -> dict[tuple[int, ...], list[int]]:
-    """Allowed next tokens after every prefix of code tokens."""
-    allowed: dict[tuple[int, ...], set[int]] = {}
-    with catalog.store.read() as txn:
-        sids = [sid for sid, _ in txn.sids("item")]
-    for row in catalog.codebooks["item"].space.unpack(np.array(sids, np.uint64)).tolist():
-        tokens = model.vocabulary.span("item", row)[1:-1]
-        for depth, token in enumerate(tokens):
-            allowed.setdefault(tuple(tokens[:depth]), set()).add(token)
-    return {prefix: sorted(tokens) for prefix, tokens in allowed.items()}
 
 
 def measure(
@@ -107,7 +96,7 @@ def main() -> None:
         model.lm.to(arguments.device)
         limits = EngineLimits(1_024, 512, 256, 64)
         engine = LocalEngine(Decoder(model, catalog.reader, limits, Normalization.VOCABULARY))
-        allowed = prefixes(catalog, model)
+        allowed = allowed_of(catalog, model)
         rows = [measure(int(n), engine, model, allowed, arguments.repeats) for n in arguments.prompts.split(",")]
         engine.stop()
         catalog.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,8 +105,6 @@ def backbone_flops(model: NeoModel) -> float:
 
 def gemm_rate(model: NeoModel, rows: int) -> float:
     """FLOP/s of the model's own weight matrices, one after the other, on `rows` rows."""
-    import time
-
     weights = [weight for weight in model.lm.base_model.layers.parameters() if weight.ndim == 2]
     inputs = {n: torch.randn(rows, n, dtype=weights[0].dtype) for n in {weight.shape[1] for weight in weights}}
 

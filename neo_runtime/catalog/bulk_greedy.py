@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from neo_runtime.trie.levels import kernel
+from neo_runtime.trie.levels import loops
 
 ROBBED = -1  # in `since`: the path has been taken from who came first on it
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
@@ -20,7 +20,8 @@ _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 @cache
 def compiled() -> Callable[..., tuple[int, int]]:
     """`take_nearest_free`, as fast as it gets here."""
-    return take_nearest_free if kernel() is None else kernel().compiled(take_nearest_free)
+    compiling = loops("compiled")
+    return take_nearest_free if compiling is None else compiling.compiled(take_nearest_free)
 
 
 def take_nearest_free(  # noqa: C901 - numba compiles one function

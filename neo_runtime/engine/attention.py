@@ -8,8 +8,7 @@ Registered with transformers as the implementation "neo"; without a plan it is t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -40,7 +39,7 @@ class Group:
     mask: torch.Tensor | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Plan:
     """`order`: the feeds as they lie in the pass; `rows` and `columns` int64 [n]: where each row's key and value go."""
 
@@ -49,10 +48,7 @@ class Plan:
     rows: torch.Tensor
     columns: torch.Tensor
     groups: Sequence[Group]
-
-    @cached_property
-    def _places(self) -> dict[int, torch.Tensor]:
-        return {}
+    _places: dict[int, torch.Tensor] = field(default_factory=dict)
 
     def places(self, heads: int) -> torch.Tensor:
         """Where the keys of all heads go, head by head, in a layer seen as one list: int64 [heads × n]."""
@@ -72,11 +68,8 @@ class Plan:
             rows = sum(map(len, members))
             first, last = members[0].context.row, members[-1].context.row + 1
             columns = max(feed.start + len(feed) for feed in members)
-            mask = None if _is_causal(members) else _mask(members, columns, repeats)
-            additive = None if mask is None else torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -torch.inf)
-            groups.append(
-                Group(begin, begin + rows, first, last, columns, None if additive is None else additive.to(device))
-            )
+            mask = None if _is_causal(members) else _mask(members, columns, repeats, dtype).to(device)
+            groups.append(Group(begin, begin + rows, first, last, columns, mask))
             begin += rows
         kv_rows = np.repeat([feed.context.row for feed in order], [len(feed) for feed in order])
         kv_columns = np.concatenate([np.arange(feed.start, feed.start + len(feed)) for feed in order])
@@ -99,8 +92,8 @@ def _is_causal(members: Sequence[Feed]) -> bool:
     return len(members) == 1 and members[0].visible is None and members[0].start == 0
 
 
-def _mask(members: Sequence[Feed], columns: int, repeats: int) -> torch.Tensor:
-    """True where a row sees a column; a key head's queries lie one below the other."""
+def _mask(members: Sequence[Feed], columns: int, repeats: int, dtype: torch.dtype) -> torch.Tensor:
+    """See `Group`: 0 where a row sees a column, else minus infinity; a key head's queries lie one below the other."""
     rows = len(members[0])
     mask = np.zeros((len(members), 1, 1, rows, columns), bool)
     for number, feed in enumerate(members):
@@ -111,7 +104,8 @@ def _mask(members: Sequence[Feed], columns: int, repeats: int) -> torch.Tensor:
     tensor = torch.from_numpy(mask)
     if rows > 1:
         tensor = tensor.expand(-1, -1, repeats, -1, -1)
-    return tensor.reshape(len(members), 1, -1, columns)
+    visible = tensor.reshape(len(members), 1, -1, columns)
+    return torch.zeros(visible.shape, dtype=dtype).masked_fill_(~visible, -torch.inf)
 
 
 def attend(

@@ -17,10 +17,11 @@ from transformers import DynamicCache, PreTrainedModel
 from neo_runtime.engine import attention
 from neo_runtime.engine.attention import Plan
 from neo_runtime.engine.context import Branch, Context
-from neo_runtime.engine.passes import Feed, Floats, Head
+from neo_runtime.engine.passes import Feed, Head
 from neo_runtime.engine.pool import KeyValuePool
 from neo_runtime.engine.prefix_cache import PrefixCache
 from neo_runtime.errors import ModelError
+from neo_runtime.trie.step import Floats
 
 _log = structlog.get_logger(__name__)
 # How far the probe may be from the model's own logits, relative to the largest: rounding, not another function.
@@ -64,31 +65,22 @@ class Backbone(ABC):
     @torch.inference_mode()
     def run(self, feeds: Sequence[Feed]) -> list[list[Floats]]:
         """One pass for all. Of each feed the answer to each of its heads."""
-        states = self._states(feeds)
-        answers: list[list[Floats]] = [[] for _ in feeds]
-        asked: dict[tuple[int | None, int | None, bool], list[tuple[int, torch.Tensor]]] = {}
-        for number, (feed, hidden) in enumerate(zip(feeds, states, strict=True)):
+        asked: dict[_Tokens, list[torch.Tensor]] = {}
+        for feed, hidden in zip(feeds, self._states(feeds), strict=True):
             for head in feed.heads:
-                key = (head.tokens.start, head.tokens.stop, head.normalizes)
-                asked.setdefault(key, []).append((number, _rows(hidden, head)))
-        found = {key: self._answered(*key, [rows for _, rows in parts]) for key, parts in asked.items()}
-        taken = dict.fromkeys(found, 0)
-        for number, feed in enumerate(feeds):  # in the order in which they were asked for
-            for head in feed.heads:
-                key = (head.tokens.start, head.tokens.stop, head.normalizes)
-                rows = len(asked[key].pop(0)[1])
-                answers[number].append(found[key][taken[key] : taken[key] + rows])
-                taken[key] += rows
-        return answers
+                asked.setdefault(_tokens(head), []).append(_rows(hidden, head))
+        # In the order in which they were asked for.
+        answers = {tokens: iter(self._answered(tokens, parts)) for tokens, parts in asked.items()}
+        return [[next(answers[_tokens(head)]) for head in feed.heads] for feed in feeds]
 
-    def _answered(self, start: int | None, stop: int | None, normalizes: bool, parts: list[torch.Tensor]) -> Floats:
-        """Of all rows of `parts`, one below the other."""
+    def _answered(self, tokens: _Tokens, parts: list[torch.Tensor]) -> list[Floats]:
+        """Of the rows of each part, in one product for all."""
+        start, stop, normalizes = tokens
         hidden = parts[0] if len(parts) == 1 else torch.cat(parts)
-        bias = getattr(self._head, "bias", None)
-        tokens = slice(start, stop)
-        out = torch.nn.functional.linear(hidden, self._head.weight[tokens], None if bias is None else bias[tokens])
-        found: Floats = (out.float().logsumexp(-1) if normalizes else out.float()).cpu().numpy()
-        return found
+        bias, of_head = getattr(self._head, "bias", None), slice(start, stop)
+        out = torch.nn.functional.linear(hidden, self._head.weight[of_head], None if bias is None else bias[of_head])
+        found = (out.float().logsumexp(-1) if normalizes else out.float()).cpu().numpy()
+        return np.split(found, np.cumsum([len(part) for part in parts])[:-1])
 
     def _refuse_unlike(self) -> None:
         """Run the model as a whole and by our halves, on four tokens: scaled logits (Granite, Cohere), capped ones
@@ -115,6 +107,14 @@ class Backbone(ABC):
                 f"models of kind {self.lm.config.model_type} are not supported: "
                 "their head or their attention does more than the runtime knows of"
             )
+
+
+_Tokens = tuple[int | None, int | None, bool]
+"""What heads of several feeds can have in common: a run of tokens, and whether it is normalised over."""
+
+
+def _tokens(head: Head) -> _Tokens:
+    return head.tokens.start, head.tokens.stop, head.normalizes
 
 
 def _rows(hidden: torch.Tensor, head: Head) -> torch.Tensor:

@@ -71,7 +71,7 @@ class Context:
 
     def extend(self, tokens: Sequence[int], heads: Sequence[Head] = ()) -> Feed:
         """Append to the line."""
-        assert not self._levels, "the tree must be kept or dropped first"
+        assert not self._levels, "a branch of the tree must be kept first"
         start = self._line
         self._line += len(tokens)
         return Feed(self, np.array(tokens, np.int64), np.arange(start, self._line), start, None, heads)
@@ -92,10 +92,10 @@ class Context:
         positions = np.repeat(np.arange(depth, depth + len(levels)), rows)
         return Feed(self, np.concatenate(levels).astype(np.int64), positions, start, visible, heads)
 
-    def keep(self, branch: Branch | None) -> None:
+    def keep(self, branch: Branch) -> None:
         """The tokens of this row and of its ancestors continue the line; the rest of the tree is dropped."""
         path = np.empty(0, np.int64)
-        if branch and branch.levels:
+        if branch.levels:
             path = np.flatnonzero(self._levels[branch.levels - 1][branch.row])
         self._columns.move(self._line + path, self._line)
         self._line += len(path)

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import structlog
 
 from neo_runtime.engine.api import EngineLimits, GenerateWork, Sink, WarmWork, Work
-from neo_runtime.engine.passes import Feed, Floats
+from neo_runtime.engine.passes import Feed
 from neo_runtime.engine.request import Decoder, Steps
 from neo_runtime.errors import NeoError, OverloadedError, UnavailableError
+from neo_runtime.trie.step import Floats
 
 _log = structlog.get_logger(__name__)
 _STEP_TOKENS = 512  # of a pass: enough for the model's matrices to be used well

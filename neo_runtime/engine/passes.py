@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from neo_runtime.engine.context import Context
 
-Floats = NDArray[np.float32]
 LAST = np.array([-1])
 
 

@@ -38,22 +38,23 @@ class KeyValuePool:
     @torch.inference_mode()
     def move(self, row: int, sources: Sequence[int], start: int) -> None:
         """Copy columns to the ones from `start` on."""
-        for layer in self._layers.values():
-            for tensor in layer:
-                tensor[row, :, start : start + len(sources)] = tensor[row][:, sources]
+        for tensor in self._tensors():
+            tensor[row, :, start : start + len(sources)] = tensor[row][:, sources]
 
     @torch.inference_mode()
     def read(self, row: int, start: int, end: int) -> torch.Tensor:
-        """A copy of columns [start, end): [layers, 2, heads, end - start, width]."""
-        layers = [self._layers[number] for number in sorted(self._layers)]
-        return torch.stack([tensor[row, :, start:end] for layer in layers for tensor in layer])
+        """A copy of columns [start, end): [layers × 2, heads, end - start, width]."""
+        return torch.stack([tensor[row, :, start:end] for tensor in self._tensors()])
 
     @torch.inference_mode()
     def write(self, row: int, start: int, columns: torch.Tensor) -> None:
         """What `read` gave, from column `start` on."""
-        tensors = [tensor for number in sorted(self._layers) for tensor in self._layers[number]]
-        for tensor, part in zip(tensors, columns, strict=True):
+        for tensor, part in zip(self._tensors(), columns, strict=True):
             tensor[row, :, start : start + part.shape[1]] = part
+
+    def _tensors(self) -> list[torch.Tensor]:
+        """Keys and values, layer by layer."""
+        return [tensor for number in sorted(self._layers) for tensor in self._layers[number]]
 
 
 def _zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:

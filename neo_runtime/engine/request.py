@@ -35,7 +35,7 @@ from neo_runtime.engine.api import (
     Work,
 )
 from neo_runtime.engine.backbone import backbone_of
-from neo_runtime.engine.passes import Feed, Floats, Head
+from neo_runtime.engine.passes import Feed, Head
 from neo_runtime.engine.sampler import Sampler
 from neo_runtime.engine.span import Normalization, SpanDecoder
 from neo_runtime.engine.text import TextStream
@@ -52,7 +52,7 @@ from neo_runtime.prompt.message import Conversation
 from neo_runtime.prompt.render import PromptRenderer
 from neo_runtime.prompt.tasks import say
 from neo_runtime.trie import RestrictedView, Restriction
-from neo_runtime.trie.step import warm_up
+from neo_runtime.trie.step import Floats, warm_up
 from neo_runtime.trie.view import now_us
 from neo_runtime.types import ItemKey
 

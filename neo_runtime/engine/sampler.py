@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neo_runtime.engine.api import Decoding
-from neo_runtime.trie.step import Floats
+from neo_runtime.trie.step import Floats, best
 
 _FIRST_LOOK = 256  # tokens that mostly have all of top_p
 
@@ -35,7 +35,7 @@ class Sampler:
             return None
         size = top_k or _FIRST_LOOK
         while True:
-            order = _best(scores, size)[: top_k or None]
+            order = best(scores, size)
             cumulative = np.cumsum(weights[order])
             wanted = top_p * (cumulative[-1] if top_k else weights.sum())
             if top_k or cumulative[-1] >= wanted or len(order) == len(scores):
@@ -47,11 +47,3 @@ class Sampler:
         """As a `Choose` of the span search: one code at a time."""
         assert width == 1
         return np.array([self.choose(scores)] if len(scores) else [], np.int64)
-
-
-def _best(scores: Floats, size: int) -> NDArray[np.int64]:
-    """The `size` best, best first, and what ties with the last of them."""
-    found = np.arange(len(scores))
-    if size < len(scores):
-        found = np.flatnonzero(scores >= np.partition(scores, len(scores) - size)[len(scores) - size])
-    return found[np.argsort(-scores[found], kind="stable")]

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from neo_runtime.engine.api import Ranked
 from neo_runtime.engine.context import Branch, Context
-from neo_runtime.engine.passes import LAST, Feed, Floats, Head
+from neo_runtime.engine.passes import LAST, Feed, Head
 from neo_runtime.model.vocabulary import Vocabulary
 from neo_runtime.trie import LiveTrie, Nodes, RestrictedView
 from neo_runtime.trie.levels import Ints
-from neo_runtime.trie.step import best, child_scores, normalizers, step
+from neo_runtime.trie.step import Floats, best, child_scores, normalizers, step
 
 
 class Normalization(Enum):

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from neo_runtime.trie.levels import Ints, kernel
+from neo_runtime.trie.levels import Ints, loops
 from neo_runtime.trie.segment import Segment
 
 _NONE: Ints = np.empty(0, np.int32)
 
 
-@cache
 def _loops() -> Any:
-    """The compiled loops, loaded when they are first needed; None where numba does not know this Python yet."""
-    if kernel() is None:
-        return None
-    from neo_runtime.trie import dead_kernel
-
-    return dead_kernel
+    return loops("dead_kernel")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,6 +8,7 @@ depth d begin. So the children of a node, and the leaves below it, are one conti
 from __future__ import annotations
 
 from functools import cache, cached_property
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,25 +18,18 @@ from neo_runtime.sid.space import Keys, SidSpace
 
 
 @cache
-def kernel() -> Any:
-    """The compiled loops, loaded when they are first needed: importing numba takes half a second, which a client need
-    not pay. None where numba does not know this Python yet.
+def loops(module: str) -> Any:
+    """A module of compiled loops, loaded when it is first needed: importing numba takes half a second, which a client
+    need not pay. None where numba does not know this Python yet.
     """
     try:
-        from neo_runtime.trie import kernel as loaded
+        return import_module(f"neo_runtime.trie.{module}")
     except ImportError:
         return None
-    return loaded
 
 
-@cache
 def _loops() -> Any:
-    """The loops of this module, likewise."""
-    if kernel() is None:
-        return None
-    from neo_runtime.trie import level_kernel
-
-    return level_kernel
+    return loops("level_kernel")
 
 
 Ints = NDArray[np.int32]
@@ -53,7 +47,7 @@ class Levels:
     @classmethod
     def build(cls, space: SidSpace, keys: Keys) -> Levels:
         """`keys` uint64 [n], strictly ascending."""
-        build = compiled_arrays if len(keys) and kernel() is not None else numpy_arrays
+        build = compiled_arrays if len(keys) and _loops() is not None else numpy_arrays
         return cls(space, keys, *build(space, keys))
 
     def __len__(self) -> int:

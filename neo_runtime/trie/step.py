@@ -6,20 +6,24 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neo_runtime.sid.space import SidSpace
 from neo_runtime.trie.dead import warm_up as warm_up_dead
-from neo_runtime.trie.levels import Ints, kernel
+from neo_runtime.trie.levels import Ints, loops
 from neo_runtime.trie.levels import warm_up as warm_up_levels
 from neo_runtime.trie.live import LiveTrie, Nodes, Wanted
 from neo_runtime.trie.type_view import TypeView
 
 Floats = NDArray[np.float32]
 _NONE: Ints = np.empty(0, np.int32)
+
+
+def _loops() -> Any:
+    return loops("kernel")
 
 
 class Steps(NamedTuple):
@@ -38,8 +42,8 @@ class Steps(NamedTuple):
 def normalizers(logits: Floats) -> Floats:
     """Logarithm of the sum of exponentials of every row."""
     norms = np.empty(len(logits), np.float32)
-    if kernel() is not None:
-        kernel().normalize(np.ascontiguousarray(logits, np.float32), norms)
+    if _loops() is not None:
+        _loops().normalize(np.ascontiguousarray(logits, np.float32), norms)
         return norms
     top = logits.max(axis=1)
     np.add(top, np.log(np.exp(logits - top[:, None]).sum(axis=1)), out=norms)
@@ -56,14 +60,14 @@ def step(
     row's own normaliser. `logits` float32 [rows, codes]; request b has rows [starts[b], starts[b + 1]); None: all one.
     """
     starts = np.array([0, len(row_scores)]) if starts is None else starts
-    loops = kernel()
-    if loops is None:
+    compiled = _loops()
+    if compiled is None:
         return numpy_step(trie, depth, nodes, logits, row_scores, width, norms=norms, starts=starts)
     out = _empty(len(starts) - 1, width)
-    loops.step(
+    compiled.step(
         np.ascontiguousarray(logits, np.float32), row_scores, row_scores if norms is None else norms, norms is None,
         starts, nodes.base, nodes.delta, *trie.base.depths[depth], *trie.delta.depths[depth],
-        np.empty((8, width + loops.ROOM + 1), np.uint64), np.zeros(-(-logits.shape[1] // 8) * 8, np.uint8),
+        np.empty((8, width + compiled.ROOM + 1), np.uint64), np.zeros(-(-logits.shape[1] // 8) * 8, np.uint8),
         out.scores, out.rows, out.codes, *out.nodes, out.counts,
     )  # fmt: skip
     return out

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from neo_runtime.engine import local, request
 from neo_runtime.engine.api import (
@@ -24,26 +23,15 @@ from neo_runtime.engine.api import (
     TextChunk,
 )
 from neo_runtime.engine.backbone import PackedBackbone, PlainBackbone
-from neo_runtime.engine.passes import Feed, Floats
+from neo_runtime.engine.passes import Feed
 from neo_runtime.engine.span import Normalization
 from neo_runtime.model.checkpoint import NeoModel
-from neo_runtime.model.fresh import fresh_tokenizer
 from neo_runtime.prompt.message import Conversation, Turn
+from neo_runtime.trie.step import Floats
 from neo_runtime.types import ItemKey
 from tests.kit import running, tiny
 
 BEAMS = 30
-
-
-def llama() -> NeoModel:
-    torch.manual_seed(1)
-    tokenizer = fresh_tokenizer(["Recommend a film. Find a book."], 290)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        intermediate_size=64, max_position_embeddings=256, tie_word_embeddings=False,
-        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id,
-    )  # fmt: skip
-    return NeoModel.extend("llama", LlamaForCausalLM(config).eval(), tokenizer, tiny.codebooks())
 
 
 def hugging_face(
@@ -74,7 +62,7 @@ def padded() -> NeoModel:
     return model
 
 
-@pytest.mark.parametrize("make", [tiny.model, llama, padded], ids=["qwen3", "llama", "padded"])
+@pytest.mark.parametrize("make", [tiny.model, tiny.llama, padded], ids=["qwen3", "llama", "padded"])
 @pytest.mark.parametrize("is_packed", [True, False], ids=["packed", "plain"])
 def test_ranked_tuples_and_scores_equal_generate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[], NeoModel], is_packed: bool
@@ -131,7 +119,7 @@ def content(events: list[EngineEvent]) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("make", [tiny.model, llama], ids=["qwen3", "llama"])
+@pytest.mark.parametrize("make", [tiny.model, tiny.llama], ids=["qwen3", "llama"])
 @pytest.mark.parametrize("cache_bytes", [0, 30_000, 10**8], ids=["no cache", "a cache too small", "cache"])
 def test_beams_are_the_same_whatever_shares_the_pass_however_prompts_are_fed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[], NeoModel], cache_bytes: int

@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from neo_runtime import GroundedLogitsProcessor, NeoModel
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.errors import MismatchError, ModelError, NoEligibleItemError
-from neo_runtime.model.fresh import fresh_tokenizer
 from neo_runtime.model.vocabulary import Vocabulary
 from neo_runtime.sid.space import SidSpace
 from neo_runtime.trie import Restriction
@@ -25,18 +23,7 @@ BEAMS = 12
 PROMPTS = ("Recommend a film.", "Find a book, and say why it is the one to read next.", "An artist?")
 
 
-def llama() -> NeoModel:
-    torch.manual_seed(1)
-    tokenizer = fresh_tokenizer(["Recommend a film. Find a book."], 290)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        intermediate_size=64, max_position_embeddings=256, tie_word_embeddings=False,
-        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id,
-    )  # fmt: skip
-    return NeoModel.extend("llama", LlamaForCausalLM(config).eval(), tokenizer, tiny.codebooks())
-
-
-MODELS = pytest.mark.parametrize("make", [tiny.model, llama], ids=["qwen3", "llama"])
+MODELS = pytest.mark.parametrize("make", [tiny.model, tiny.llama], ids=["qwen3", "llama"])
 
 
 @pytest.fixture(scope="module")

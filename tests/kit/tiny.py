@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.item import Delete, RawRecord, Upsert
@@ -91,3 +93,15 @@ def model(*, seed: int = 0, shape: DecoderShape | None = None, types: dict[str, 
         len(tokenizer), end_token=tokenizer.eos_token_id, seed=seed,
     )  # fmt: skip
     return NeoModel.extend("tiny", lm.eval(), tokenizer, codebooks(types))
+
+
+def llama() -> NeoModel:
+    """The same of another architecture."""
+    torch.manual_seed(1)
+    tokenizer = fresh_tokenizer(["Recommend a film. Find a book."], 290)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=64, max_position_embeddings=256, tie_word_embeddings=False,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    return NeoModel.extend("llama", LlamaForCausalLM(config).eval(), tokenizer, codebooks())

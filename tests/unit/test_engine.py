@@ -24,11 +24,12 @@ from neo_runtime.engine.api import (
 )
 from neo_runtime.engine.context import Context
 from neo_runtime.engine.local import LocalEngine
-from neo_runtime.engine.passes import Feed, Floats
+from neo_runtime.engine.passes import Feed
 from neo_runtime.engine.request import Decoder
 from neo_runtime.errors import InvalidRequestError, PromptTooLongError
 from neo_runtime.prompt.message import Conversation, Turn
 from neo_runtime.sid.assign import CollisionPolicy
+from neo_runtime.trie.step import Floats
 from neo_runtime.types import ItemKey
 from tests.kit import running, tiny
 

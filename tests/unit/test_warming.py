@@ -16,10 +16,11 @@ from neo_runtime.engine.api import EngineEvent, GenerateWork, RankedList, RankWo
 from neo_runtime.engine.backbone import PlainBackbone
 from neo_runtime.engine.context import Context
 from neo_runtime.engine.local import LocalEngine
-from neo_runtime.engine.passes import Feed, Floats
+from neo_runtime.engine.passes import Feed
 from neo_runtime.engine.request import Decoder
 from neo_runtime.errors import NeoError, OverloadedError, PrefixCacheError, PromptTooLongError
 from neo_runtime.prompt.message import Conversation, Task, TaskPrompt, Turn
+from neo_runtime.trie.step import Floats
 from neo_runtime.types import ItemKey
 from tests.kit import running, tiny
 
