@@ -68,6 +68,9 @@ class Settings(BaseSettings):
         512, ge=0, description="Memory for what prompts began with, so that it is not computed again; 0: none"
     )
     max_queued: int = Field(256, ge=1, description="Requests that wait; further ones are refused")
+    max_backlog_seconds: float = Field(
+        30.0, gt=0, description="Work that runs or waits, as long as it takes at the measured pace; more is refused"
+    )
     max_seconds: float = Field(120.0, gt=0, description="Longest time of one call")
     drain_seconds: float = Field(20.0, ge=0, description="Time that running streams get after SIGTERM")
 

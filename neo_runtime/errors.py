@@ -96,10 +96,13 @@ class PrefixCacheError(NeoError):
 
 
 class OverloadedError(NeoError):
-    """The worker's queue is full."""
+    """The worker has as much to do as it takes on. `retry_after_s`: there may be room then."""
 
     reason = "QUEUE_FULL"
-    retry_after_s = 1.0
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0, reason: str | None = None) -> None:
+        super().__init__(f"{message}; try again in about {retry_after_s:.2g} s", reason=reason)
+        self.retry_after_s = retry_after_s
 
 
 class SlowClientError(NeoError):

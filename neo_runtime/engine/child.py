@@ -134,8 +134,9 @@ def main() -> None:
         return
     capacity = settings.max_running + settings.max_queued  # the front end refuses what is more
     engine = LocalEngine(decoder, max_queued=capacity, after_pass=lambda: outgoing.flush(engine), has_thread=False)
+    engine.pace.learn(decoder.backbone)
     heap.settle()
-    outgoing.send(Ready(decoder.limits))
+    outgoing.send(Ready(decoder.limits, engine.pace.pace))
     arguments = connection, engine, catalogs, outgoing
     threading.Thread(target=_serve, args=arguments, name="front-end", daemon=True).start()
     engine.run()  # on the thread that loaded the model; see LocalEngine
@@ -171,7 +172,7 @@ def _serve(connection: Connection, engine: LocalEngine, catalogs: Catalogs, outg
 
 
 def _load(engine: LocalEngine) -> Load:
-    return Load(engine.running, engine.queued, engine.cached_bytes)
+    return Load(engine.running, engine.queued, engine.cached_bytes, engine.pace.pace)
 
 
 def _open(message: OpenCatalog, catalogs: Catalogs, outgoing: Outgoing) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import structlog
 
 from neo_runtime.engine.api import EngineLimits, GenerateWork, Sink, WarmWork, Work
+from neo_runtime.engine.pace import Pace, PaceMeter
 from neo_runtime.engine.passes import Feed
 from neo_runtime.engine.request import Decoder, Steps
 from neo_runtime.errors import NeoError, OverloadedError, UnavailableError
@@ -23,7 +24,7 @@ from neo_runtime.trie.step import Floats
 
 _log = structlog.get_logger(__name__)
 _STEP_TOKENS = 512  # of a pass: enough for the model's matrices to be used well
-_STREAM_STEP_TOKENS = 128  # where a stream waits for its next token: about three times as long as without prompts
+_STREAM_STEP_FACTOR = 2.5  # where streams wait for their next tokens, passes take so much longer than without prompts
 _LEAST_PROMPT_TOKENS = 32  # however many beams there are, prompts move on
 
 
@@ -61,6 +62,7 @@ class LocalEngine:
         1.5 times as fast, since OpenMP lets its threads sleep between any two products once two threads use it.
         """
         self._decoder, self._max_queued, self._after_pass = decoder, max_queued, after_pass
+        self.pace = PaceMeter()
         self._changed = threading.Condition()
         self._queue, self._to_warm = deque[_Job](), deque[_Job]()
         self._active: dict[int, _Job] = {}
@@ -157,9 +159,11 @@ class LocalEngine:
 
     def _pass(self) -> None:
         """One for all that have something to feed."""
-        jobs, parts = _packed([job for job in self._active.values() if job.feed and job.number not in self._paused])
+        ready = [job for job in self._active.values() if job.feed and job.number not in self._paused]
+        jobs, parts = _packed(ready, self.pace.pace)
         if not jobs:
             return
+        began = time.perf_counter()
         try:
             answers = self._decoder.backbone.run(parts)
         except Exception:  # memory, or a device that is gone: what was in the pass is lost, later ones may do
@@ -172,6 +176,7 @@ class LocalEngine:
             if job.fed == len(job.feed):
                 job.feed, job.fed = None, 0
                 self._advance(job, answer)
+        self.pace.take(sum(map(len, parts)), time.perf_counter() - began)
 
     def _admit(self, *, waits: bool) -> bool:
         """Move waiting requests in; sleep while there is nothing to do. False: stop."""
@@ -229,11 +234,13 @@ class LocalEngine:
             self._paused.discard(job.number)
 
 
-def _packed(jobs: list[_Job]) -> tuple[list[_Job], list[Feed]]:
+def _packed(jobs: list[_Job], pace: Pace) -> tuple[list[_Job], list[Feed]]:
     """What goes into the next pass: all that is small, and then prompts, oldest first, as far as there is room; last
     what is warmed, of which requests beside it notice little."""
     small = [job for job in jobs if not job.is_prompt]
-    limit = _STREAM_STEP_TOKENS if any(isinstance(job.work, GenerateWork) for job in small) else _STEP_TOKENS
+    streams, limit = sum(isinstance(job.work, GenerateWork) for job in small), _STEP_TOKENS
+    if streams:
+        limit = pace.rows_within(_STREAM_STEP_FACTOR * pace.seconds(streams), _STEP_TOKENS)
     chosen, parts = list[_Job](), list[Feed]()
     for job in small:
         assert job.feed

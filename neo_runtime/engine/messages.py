@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from neo_runtime.config import Settings
 from neo_runtime.engine.api import EngineEvent, EngineLimits, Work
+from neo_runtime.engine.pace import Pace
 from neo_runtime.errors import NeoError, StartupError
 from neo_runtime.snapshot.aliases import Target
 
@@ -79,6 +80,7 @@ class Ready:
     """The answer to `Begin`."""
 
     limits: EngineLimits
+    pace: Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +107,12 @@ class Observation(NamedTuple):
 
 
 class Load(NamedTuple):
-    """Requests, and bytes of the prefix cache."""
+    """Requests, bytes of the prefix cache, and how fast passes are."""
 
     running: int = 0
     queued: int = 0
     cached_bytes: int = 0
+    pace: Pace = Pace()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ import structlog
 from prometheus_client import Histogram
 
 from neo_runtime.config import Settings
+from neo_runtime.engine.admission import Admission
 from neo_runtime.engine.api import EngineLimits, Finished, RankedList, Sink, Warmed, Work
 from neo_runtime.engine.messages import (
     Begin,
@@ -38,7 +39,7 @@ from neo_runtime.engine.messages import (
     Submit,
     ToEngine,
 )
-from neo_runtime.errors import NeoError, OverloadedError, StartupError, UnavailableError
+from neo_runtime.errors import NeoError, StartupError, UnavailableError
 from neo_runtime.observability import metrics
 from neo_runtime.snapshot.served import ServedCatalog, Source
 
@@ -46,6 +47,7 @@ _log = structlog.get_logger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 30.0  # before another engine is started after one that did not live long
 _LONG_LIFE_S = 60.0
 _OPEN_TIMEOUT_S = 120.0
+_LONGEST_SILENCE_S = 60.0  # of an engine that has something to do
 LOST = "the engine ended while it was at this request; another one is being started"
 
 
@@ -71,10 +73,14 @@ class EngineProcess:
 
     def __init__(self, settings: Settings, served: ServedCatalog) -> None:
         self._settings = settings
-        self._capacity = settings.max_running + settings.max_queued
+        self._admission = Admission(
+            max_requests=settings.max_running + settings.max_queued, max_running=settings.max_running,
+            max_backlog_s=settings.max_backlog_seconds,
+        )  # fmt: skip
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._sinks: dict[int, Sink] = {}
+        self._paused: set[int] = set()
         self._watchers: list[Callable[[bool], None]] = []
         self._opening: dict[int, Future[None]] = {}
         self._catalogs = {served.source: next(self._numbers)}
@@ -121,26 +127,28 @@ class EngineProcess:
 
     def submit(self, work: Work, sink: Sink) -> int:
         with self._lock:
-            if len(self._sinks) >= self._capacity:
-                raise OverloadedError(f"{self._capacity} requests run or wait already")
             if self._connection is None:
                 raise UnavailableError("the engine is being started", reason="ENGINE_STARTING")
             number = next(self._numbers)
+            self._admission.admit(number, work)
             self._sinks[number] = sink
             self._send(Submit(number, work))
             return number
 
     def pause(self, request: int) -> None:
         with self._lock:
+            if request in self._sinks:
+                self._paused.add(request)
             self._send(Pause(request, is_paused=True))
 
     def resume(self, request: int) -> None:
         with self._lock:
+            self._paused.discard(request)
             self._send(Pause(request, is_paused=False))
 
     def cancel(self, request: int) -> None:
         with self._lock:
-            self._sinks.pop(request, None)
+            self._drop(request)
             self._send(Cancel(request))
 
     def stop(self) -> None:
@@ -211,9 +219,22 @@ class EngineProcess:
         with connection:
             with suppress(EOFError, OSError):
                 self._hand_over(connection)
-                while True:
+                while self._hears(connection):
                     self._take(pickle.loads(connection.recv_bytes()))  # noqa: S301 # of our own child
             self._lose()
+
+    def _hears(self, connection: Connection) -> bool:
+        """Wait for a message. One that says nothing for so long though there is work for it hangs: it is killed."""
+        silent = 0
+        while not connection.poll(_LONGEST_SILENCE_S / 2):
+            with self._lock:
+                silent = silent + 1 if self._sinks.keys() - self._paused else 0
+                if silent == 2:
+                    _log.error("the engine hangs; it is killed", silent_s=_LONGEST_SILENCE_S)
+                    assert self._process
+                    self._process.kill()
+                    return False
+        return True
 
     def _hand_over(self, connection: Connection) -> None:
         """Everything that it begins with; from then on it is told of every change."""
@@ -230,6 +251,7 @@ class EngineProcess:
         with self._lock:
             missed = [source for source in self._catalogs if self._told(source) not in catalogs]
             self._connection = connection
+            self._admission.pace = first.pace
             for source in missed:
                 self._send(self._told(source))
             self._send(ServeCatalog(self._catalogs[self._serving]))
@@ -239,12 +261,14 @@ class EngineProcess:
 
     def _take(self, message: FromEngine) -> None:
         if isinstance(message, Events):
-            self._load = message.load
+            with self._lock:
+                self._load = message.load
+                self._admission.pace = message.load.pace
             for observation in message.observations:
                 _observe(observation)
             for number, event in message.events:
                 is_last = isinstance(event, Finished | RankedList | Warmed | NeoError)
-                sink = self._sinks.pop(number, None) if is_last else self._sinks.get(number)
+                sink = self._forget(number) if is_last else self._sinks.get(number)
                 if sink is not None:
                     sink(event)
         elif isinstance(message, Opened):
@@ -254,10 +278,23 @@ class EngineProcess:
             elif opened is not None:
                 opened.set_result(None)
 
+    def _forget(self, number: int) -> Sink | None:
+        """The request is over; whom to tell."""
+        with self._lock:
+            return self._drop(number)
+
+    def _drop(self, number: int) -> Sink | None:
+        """Under the lock."""
+        self._paused.discard(number)
+        self._admission.release(number)
+        return self._sinks.pop(number, None)
+
     def _lose(self) -> None:
         """Nothing of this life is answered any more."""
         with self._lock:
             lost, self._sinks, self._load = list(self._sinks.values()), {}, Load()
+            self._paused.clear()
+            self._admission.clear()
             was_ready, self._connection = self._connection is not None, None
             waiting, self._opening = list(self._opening.values()), {}
         if was_ready:

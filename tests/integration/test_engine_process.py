@@ -17,6 +17,7 @@ from prometheus_client import REGISTRY
 
 from neo_runtime.client import CallError, NeoClient, generate_request, rank_request
 from neo_runtime.config import Settings
+from neo_runtime.engine import process
 from neo_runtime.engine.api import Constraints, Decoding, EngineEvent, Finished, GenerateWork, RankedList, RankWork
 from neo_runtime.engine.process import EngineProcess
 from neo_runtime.engine.several import Engines
@@ -100,6 +101,36 @@ def test_an_engine_that_is_killed_fails_what_it_was_at_and_another_one_answers(t
             assert films(running.answer(started, RANK))
             assert inbox.empty()
         assert told == [True, False, True, False, True]
+
+
+def test_an_engine_that_hangs_is_replaced_and_one_without_work_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_LONGEST_SILENCE_S", 2.0)
+    with engine(tmp_path) as (started, _):
+        pid, inbox = started.pid, queue.Queue[EngineEvent | NeoError]()
+        number = started.submit(ENDLESS, lambda event: None)
+        started.pause(number)
+        time.sleep(3)
+        started.cancel(number)
+        assert films(running.answer(started, RANK))
+        assert started.pid == pid, "it had nothing to do"
+        os.kill(pid, signal.SIGSTOP)
+        started.submit(RANK, inbox.put)
+        (lost,) = until_the_end(inbox)
+        assert isinstance(lost, UnavailableError)
+        assert lost.reason == "ENGINE_LOST"
+        until(lambda: answered(started), "another engine", lambda: "")
+
+
+def test_work_beyond_the_backlog_is_refused_and_the_rest_answered(tmp_path: Path) -> None:
+    with engine(tmp_path, max_backlog_seconds=1e-9) as (started, _):
+        number = started.submit(ENDLESS, lambda event: None)
+        with pytest.raises(OverloadedError) as caught:
+            started.submit(RANK, lambda event: None)
+        assert caught.value.reason == "BACKLOG_FULL"
+        started.cancel(number)
+        assert films(running.answer(started, RANK))
 
 
 def test_an_engine_that_comes_back_serves_what_was_swapped_to_meanwhile(tmp_path: Path) -> None:
