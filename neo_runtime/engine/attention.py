@@ -23,6 +23,7 @@ from neo_runtime.engine.passes import Feed
 from neo_runtime.engine.pool import KeyValuePool
 
 NAME = "neo"
+_PROMPT = 1 << 62  # more rows than any tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Plan:
     @classmethod
     def of(cls, pool: KeyValuePool, feeds: Sequence[Feed], repeats: int, dtype: torch.dtype, device: Any) -> Plan:
         """`repeats`: query heads for each key head."""
-        order = sorted(feeds, key=lambda feed: (len(feed) > 1, feed.visible is None, feed.context.row))
+        order = sorted(feeds, key=lambda feed: (_kind(feed), feed.context.row))
         groups, begin = [], 0
         for members in _neighbours(order):
             rows = sum(map(len, members))
@@ -77,15 +78,24 @@ class Plan:
 
 
 def _neighbours(order: Sequence[Feed]) -> list[list[Feed]]:
-    """Runs of single rows whose requests lie side by side in the pool; every other feed by itself."""
+    """Runs of single rows, and of trees of as many rows, whose requests lie side by side in the pool; every part of a
+    prompt by itself.
+    """
     runs: list[list[Feed]] = []
-    for is_single, feeds in groupby(order, key=lambda feed: len(feed) == 1):
+    for kind, feeds in groupby(order, key=_kind):
+        before = None
         for feed in feeds:
-            if is_single and runs and runs[-1][-1].context.row + 1 == feed.context.row:
+            if before and kind != _PROMPT and before.context.row + 1 == feed.context.row:
                 runs[-1].append(feed)
             else:
                 runs.append([feed])
+            before = feed
     return runs
+
+
+def _kind(feed: Feed) -> int:
+    """Rows of what can be attended to together."""
+    return _PROMPT if feed.visible is None and len(feed) > 1 else len(feed)
 
 
 def _is_causal(members: Sequence[Feed]) -> bool:
@@ -139,10 +149,25 @@ def attend(
         each = rows // requests
         part = query[0, :, group.begin : group.end].view(key_heads, -1, requests, each, width)
         part = part.permute(2, 0, 1, 3, 4).reshape(requests, key_heads, -1, width)
-        found = scaled_dot_product_attention(part, keys[seen], values[seen], attn_mask=group.mask, scale=scaling)
+        attention = _products if each > 1 and _are_products_faster(query) else scaled_dot_product_attention
+        found = attention(part, keys[seen], values[seen], attn_mask=group.mask, scale=scaling)
         found = found.view(requests, heads, each, width).transpose(1, 2)
         out[group.begin : group.end] = found.reshape(rows, heads, width)
     return out[None], None
+
+
+def _are_products_faster(query: torch.Tensor) -> bool:
+    """torch's own attention for CPUs computes in float32 whatever it is given; products of halves need not."""
+    return query.device.type == "cpu" and query.dtype == torch.bfloat16
+
+
+def _products(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, attn_mask: torch.Tensor, scale: float | None
+) -> torch.Tensor:
+    """As `scaled_dot_product_attention`, by its definition."""
+    scores = torch.matmul(query, key.transpose(-1, -2))
+    scores = scores.mul_(query.shape[-1] ** -0.5 if scale is None else scale).add_(attn_mask)
+    return torch.matmul(torch.softmax(scores, -1), value)
 
 
 AttentionInterface.register(NAME, attend)

@@ -125,7 +125,7 @@ def test_beams_are_the_same_whatever_shares_the_pass_however_prompts_are_fed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[], NeoModel], cache_bytes: int
 ) -> None:
     monkeypatch.setattr(local, "_STEP_TOKENS", 24)
-    monkeypatch.setattr(local, "_STREAM_STEP_TOKENS", 12)
+    monkeypatch.setattr(local, "_STREAM_STEP_FACTOR", 1.0)  # beside streams, prompts go in the smallest parts
     monkeypatch.setattr(local, "_LEAST_PROMPT_TOKENS", 5)
     model, catalog, rng = make(), tiny.catalog(tmp_path / "c", 60), random.Random(3)
     with catalog.store.read() as txn:
