@@ -64,6 +64,11 @@ class Settings(BaseSettings):
     )
     engines: int = Field(1, ge=1, description="Processes with the model, each with its memory")
     max_running: int = Field(32, ge=1, description="Requests that share the model's passes, in each engine")
+    kv_cache_gb: float = Field(
+        0.0,
+        ge=0,
+        description="Memory for keys and values of what runs, in each engine; 0: half of the machine's",
+    )
     prefix_cache_mb: int = Field(
         512, ge=0, description="Memory for what prompts began with, so that it is not computed again; 0: none"
     )

@@ -54,6 +54,11 @@ class Backbone(ABC):
         _refuse_windows(lm)
         self._refuse_unlike()
 
+    @property
+    def token_bytes(self) -> int:
+        """Keys and values of one token; 0: not known."""
+        return 0
+
     @abstractmethod
     def context(self) -> Context:
         """A new one. The packed backbone has as many as it was made for."""
@@ -155,10 +160,10 @@ class _PoolColumns:
         if len(sources):
             self._pool.move(self.row, sources.tolist(), start)
 
-    def close(self) -> None:
+    def close(self, used: int) -> None:
         if self._is_open:
             self._is_open = False
-            self._pool.give_back(self.row)
+            self._pool.give_back(self.row, used)
 
 
 class PackedBackbone(Backbone):
@@ -179,6 +184,10 @@ class PackedBackbone(Backbone):
         except (ValueError, ModelError) as error:
             lm.set_attn_implementation(before)
             raise ModelError(str(error)) from error
+
+    @property
+    def token_bytes(self) -> int:
+        return self._pool.column_bytes
 
     def context(self) -> Context:
         return Context(_PoolColumns(self._pool, self.cache))
@@ -216,7 +225,7 @@ class _CacheColumns:
         for layer in self.cache.layers:
             layer.keys, layer.values = layer.keys[:, :, kept], layer.values[:, :, kept]
 
-    def close(self) -> None:
+    def close(self, used: int) -> None:
         self.cache = DynamicCache()
 
 

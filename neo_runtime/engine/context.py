@@ -32,7 +32,9 @@ class Columns(Protocol):
         """Copy columns to the ones from `start` on, and forget all behind."""
         ...
 
-    def close(self) -> None: ...
+    def close(self, used: int) -> None:
+        """Nothing reads them any more. `used`: of how many anything was written."""
+        ...
 
 
 class Branch(NamedTuple):
@@ -47,7 +49,7 @@ class Context:
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
-        self._line = 0
+        self._line = self._used = 0
         self._levels: list[NDArray[np.bool_]] = []  # of each level: [its rows, all tree rows up to it], itself included
 
     @property
@@ -62,7 +64,7 @@ class Context:
     def begin(self, tokens: Sequence[int]) -> int:
         """Start with what is remembered of the beginning of `tokens`; how many need not be fed."""
         assert not self._line
-        self._line = self._columns.restore(tokens)
+        self._line = self._used = self._columns.restore(tokens)
         return self._line
 
     def remember(self, tokens: Sequence[int]) -> None:
@@ -74,6 +76,7 @@ class Context:
         assert not self._levels, "a branch of the tree must be kept first"
         start = self._line
         self._line += len(tokens)
+        self._used = max(self._used, self._line)
         return Feed(self, np.array(tokens, np.int64), np.arange(start, self._line), start, None, heads)
 
     def grow(self, levels: Sequence[NDArray[np.integer]], parents: NDArray[np.integer], heads: Sequence[Head]) -> Feed:
@@ -89,6 +92,7 @@ class Context:
             above = np.concatenate([above, np.eye(rows, dtype=bool)], axis=1)
             self._levels.append(above)
             visible[number * rows : (number + 1) * rows, self._line : self._line + above.shape[1]] = above
+        self._used = max(self._used, visible.shape[1])
         positions = np.repeat(np.arange(depth, depth + len(levels)), rows)
         return Feed(self, np.concatenate(levels).astype(np.int64), positions, start, visible, heads)
 
@@ -103,4 +107,4 @@ class Context:
 
     def close(self) -> None:
         """Its memory is free for others."""
-        self._columns.close()
+        self._columns.close(self._used)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -13,6 +15,8 @@ from neo_runtime.engine.request import Decoder, Pins
 from neo_runtime.engine.span import Normalization
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.model.precision import fastest
+
+_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def loaded(settings: Settings, catalogs: Pins) -> Decoder:
@@ -29,8 +33,18 @@ def loaded(settings: Settings, catalogs: Pins) -> Decoder:
     )
     return Decoder(
         model, catalogs, limits, Normalization(settings.normalization), max_running=settings.max_running,
-        cache_bytes=settings.prefix_cache_mb * 1_000_000,
+        cache_bytes=settings.prefix_cache_mb * 1_000_000, max_bytes=_max_bytes(settings),
     )  # fmt: skip
+
+
+def _max_bytes(settings: Settings) -> int:
+    """For keys and values of what runs."""
+    if settings.kv_cache_gb:
+        return int(settings.kv_cache_gb * 1e9)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # no container, or one without a limit
+        machine = min(machine, int(_CONTAINER_LIMIT.read_text()))
+    return machine // 2 // settings.engines
 
 
 def _dtype(settings: Settings) -> torch.dtype:

@@ -37,6 +37,7 @@ class _Job:
     steps: Steps[None] | None = None
     feed: Feed | None = None
     fed: int = 0  # rows of the feed
+    reserved: int = 0  # tokens whose keys and values it may need; 0: it has not begun to feed
 
     @property
     def is_prompt(self) -> bool:
@@ -160,7 +161,7 @@ class LocalEngine:
     def _pass(self) -> None:
         """One for all that have something to feed."""
         ready = [job for job in self._active.values() if job.feed and job.number not in self._paused]
-        jobs, parts = _packed(ready, self.pace.pace)
+        jobs, parts = _packed([job for job in ready if self._has_memory(job)], self.pace.pace)
         if not jobs:
             return
         began = time.perf_counter()
@@ -177,6 +178,24 @@ class LocalEngine:
                 job.feed, job.fed = None, 0
                 self._advance(job, answer)
         self.pace.take(sum(map(len, parts)), time.perf_counter() - began)
+
+    def _has_memory(self, job: _Job) -> bool:
+        """For all that it may need; from then on it is kept for it. Whoever waits for it begins in the order of
+        coming; one alone may have everything.
+        """
+        if job.reserved:
+            return True
+        assert job.feed
+        needed = self._decoder.tokens(job.work, job.feed.start + len(job.feed))
+        reserved = sum(other.reserved for other in self._active.values())
+        is_later = any(
+            not other.reserved and (other.is_warming, other.number) < (job.is_warming, job.number)
+            for other in self._active.values()
+        )
+        if reserved and (is_later or reserved + needed > self._decoder.max_tokens):
+            return False
+        job.reserved = needed
+        return True
 
     def _admit(self, *, waits: bool) -> bool:
         """Move waiting requests in; sleep while there is nothing to do. False: stop."""

@@ -83,19 +83,33 @@ class Decoder:
         *,
         max_running: int = 32,
         cache_bytes: int = 0,
+        max_bytes: int = 1 << 62,
     ) -> None:
-        """`max_running`: requests at once. `cache_bytes`: see PrefixCache."""
+        """`max_running`: requests at once. `cache_bytes`: see PrefixCache. `max_bytes`: of what runs."""
         self.model, self.reader, self.limits, self.max_running = model, reader, limits, max_running
         warm_up()
         levels = max(space.levels for space in model.vocabulary.spaces.values())
         self.span_tokens = levels + 2  # of the longest, markers included
-        columns = limits.max_context_tokens + limits.max_beam_width * (levels - 1)
+        columns = self._columns = limits.max_context_tokens + limits.max_beam_width * (levels - 1)
         contexts = max_running + bool(cache_bytes)  # one more for what is warmed: requests never wait for that
         self.backbone = backbone_of(model.lm, contexts=contexts, columns=columns, cache_bytes=cache_bytes)
+        self.max_tokens = max_bytes // max(self.backbone.token_bytes, 1)
         self.spans = SpanDecoder(model.vocabulary, normalization)
         self.renderer = PromptRenderer(model.tokenizer, model.vocabulary)
         self.end_tokens = _end_tokens(model)
         self.banned = np.array(sorted(_control_tokens(model) - self.end_tokens), np.int64)
+
+    def tokens(self, work: Work, prompt: int) -> int:
+        """Whose keys and values a request may need at once, at most."""
+        match work:
+            case GenerateWork():
+                spans = work.decoding.max_items * self.span_tokens + work.decoding.beam_width * self.span_tokens
+                answer = work.decoding.max_output_tokens + spans
+            case RankWork():
+                answer = work.max_results * self.span_tokens
+            case WarmWork():
+                answer = 0
+        return min(prompt + answer, self._columns)
 
     def decode(self, work: Work, queued_at: float) -> Steps[None]:
         """Events of one request, and what it wants fed. Raises NeoError; frees its context also when it is closed."""

@@ -99,7 +99,10 @@ class NoModel:
 class FailingDecoder:
     """Its requests never end, and cannot be closed."""
 
-    backbone, max_running = NoModel(), 1
+    backbone, max_running, max_tokens = NoModel(), 1, 1_000
+
+    def tokens(self, work: Work, prompt: int) -> int:
+        return prompt
 
     def decode(self, work: Work, queued_at: float) -> Generator[Feed, list[Floats], None]:
         token = np.zeros(1, np.int64)

@@ -52,7 +52,10 @@ class Rows:
     """A decoder whose streams never end, whose lists have a prompt of 2,000 tokens, and that warms 100."""
 
     def __init__(self, max_running: int = 4) -> None:
-        self.backbone, self.max_running = Passes(), max_running
+        self.backbone, self.max_running, self.max_tokens = Passes(), max_running, 1_000_000
+
+    def tokens(self, work: Work, prompt: int) -> int:
+        return prompt
 
     def decode(self, work: Work, queued_at: float) -> Generator[EngineEvent | Feed, list[Floats], None]:
         name = type(work).__name__
