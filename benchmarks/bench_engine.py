@@ -3,8 +3,9 @@
 Ranked: 30 beams over 4 levels, prompts of `--prompt` tokens that end in the opening marker, `generate(num_beams=30,
 prefix_allowed_tokens_fn=…)` beside it. Warm: three quarters of each prompt are in the prefix cache. The limit is what
 the model's own weight matrices reach alone, at the best of several numbers of rows, for the tokens that must be fed.
-Text: greedy, beside `generate` with a static cache. Mixed: 8 streams, and ranked requests at random instants at a share
-of the rate that the engine reaches beside them.
+Text: greedy, beside `generate` with a static and a dynamic cache, and beside transformers' continuous batching, whose
+manager runs already and streams. Mixed: 8 streams, and ranked requests at random instants at a share of the rate that
+the engine reaches beside them.
 
     python -m benchmarks.bench_engine [--kind tiny|0.6b] [--dtype float32] [--batches 1,8] [--repeats 3] [--only rank]
 """
@@ -15,12 +16,14 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.continuous_peer import Continuous
 from benchmarks.engine_models import (
     BEAMS,
     CONTEXT,
@@ -110,24 +113,23 @@ class Bench:
         ratio = middle(peer) / middle(ours)
         return [*row, spread([s / batch for s in peer]), f"{ratio:.1f}×", f"{share:.0%}"]
 
-    def text(self, batch: int, tokens: int, repeats: int) -> list[object]:
+    def text(self, batch: int, tokens: int, repeats: int, continuous: Continuous) -> list[object]:
         self.cached(0)
-        decoding = Decoding(max_output_tokens=tokens)
-        works = [
-            GenerateWork(prompt_of(64, self.rng), decoding=decoding, format=OutputFormat.TEXT_ONLY)
-            for _ in range(batch)
-        ]
+        works = [self.stream_work(tokens) for _ in range(batch)]
         prompts = [self.ids(work) for work in works]
         options = {"max_new_tokens": tokens, "min_new_tokens": tokens}
         seconds = alternate({
             "ours": lambda: self.ask(works),
             "static": lambda: self.generate(prompts, cache_implementation="static", **options),
             "dynamic": lambda: self.generate(prompts, **options),
+            "continuous": lambda: continuous.generate(prompts, tokens),
         }, repeats)  # fmt: skip
         per_step = {name: [s / tokens for s in times] for name, times in seconds.items()}
-        best = min(middle(per_step["static"]), middle(per_step["dynamic"]))
-        ratio = best / middle(per_step["ours"])
-        return [batch, *(spread(per_step[name]) for name in ("ours", "static", "dynamic")), f"{ratio:.2f}×"]
+        ours, static, dynamic, other = (middle(times) for times in per_step.values())
+        ratios = [f"{min(static, dynamic) / ours:.2f}×", f"{other / ours:.2f}×"]
+        expected = [row[-tokens:] for row in self.generate(prompts, **options).tolist()]
+        same = sum(a == b for a, b in zip(expected, continuous.generate(prompts, tokens), strict=True))
+        return [batch, *map(spread, per_step.values()), *ratios, f"{same} of {batch}"]
 
     def mixed(self, seconds: float) -> Rows:
         """Streams and ranked requests, alone and together."""
@@ -169,8 +171,8 @@ class Bench:
     def _rank_work(self) -> RankWork:
         return RankWork(prompt_of(self.prompt, self.rng), max_results=BEAMS)
 
-    def stream_work(self) -> GenerateWork:
-        decoding = Decoding(max_output_tokens=128)
+    def stream_work(self, tokens: int = 128) -> GenerateWork:
+        decoding = Decoding(max_output_tokens=tokens)
         return GenerateWork(prompt_of(64, self.rng), decoding=decoding, format=OutputFormat.TEXT_ONLY)
 
 
@@ -211,6 +213,7 @@ def main() -> None:
     parser.add_argument("--only", default="rank,text,mixed")
     arguments = parser.parse_args()
     batches = list(map(int, arguments.batches.split(",")))
+    dtype, tokens = getattr(torch, arguments.dtype), 64 if arguments.kind == "tiny" else 16
 
     def peer_repeats(batch: int) -> int:
         return int(arguments.peer_repeats) if batch <= arguments.peer_up_to else 0
@@ -218,7 +221,7 @@ def main() -> None:
     heap.keep()  # as a worker does
     with tempfile.TemporaryDirectory() as folder:
         catalog, codebook = catalog_of(Path(folder) / "c", arguments.items)
-        bench = Bench(model_of(arguments.kind, getattr(torch, arguments.dtype), codebook), catalog, arguments.prompt)
+        bench = Bench(model_of(arguments.kind, dtype, codebook), catalog, arguments.prompt)
         tables = {}
         if "rank" in arguments.only:
             rows = [
@@ -228,10 +231,12 @@ def main() -> None:
             header = ["batch", "cached", "ours, ms a request", "generate, ms a request", "ratio", "of the GEMM limit"]
             tables["Ranked lists"] = Table("", header, rows)
         if "text" in arguments.only:
-            rows = [
-                bench.text(batch, 64 if arguments.kind == "tiny" else 16, arguments.repeats) for batch in (1, 8, 32)
-            ]
-            header = ["streams", "ours, ms a step", "static cache", "dynamic cache", "best of theirs / ours"]
+            with closing(Continuous(arguments.kind, dtype, codebook)) as continuous:
+                rows = [bench.text(streams, tokens, arguments.repeats, continuous) for streams in (1, 8, 32)]
+            header = [
+                "streams", "ours, ms a step", "static cache", "dynamic cache", "continuous batching",
+                "best generate / ours", "continuous / ours", "continuous like generate",
+            ]  # fmt: skip
             tables["Text"] = Table("", header, rows)
         if "mixed" in arguments.only:
             header = ["", "count", "p50, ms", "p99", "max"]
