@@ -5,7 +5,7 @@ prefix_allowed_tokens_fn=…)` beside it. Warm: three quarters of each prompt ar
 the model's own weight matrices reach alone, at the best of several numbers of rows, for the tokens that must be fed.
 Text: greedy, beside `generate` with a static and a dynamic cache, and beside transformers' continuous batching, whose
 manager runs already and streams. Mixed: 8 streams, and ranked requests at random instants at a share of the rate that
-the engine reaches beside them.
+the engine reaches beside them. Profile: where the engine's own time goes.
 
     python -m benchmarks.bench_engine [--kind tiny|0.6b] [--dtype float32] [--batches 1,8] [--repeats 3] [--only rank]
 """
@@ -35,6 +35,7 @@ from benchmarks.engine_models import (
     model_of,
     prompt_of,
 )
+from benchmarks.engine_profile import profiled
 from benchmarks.measure import Table, alternate, middle, report_tables, spread
 from neo_runtime import heap
 from neo_runtime.catalog.catalog import Catalog
@@ -131,6 +132,16 @@ class Bench:
         same = sum(a == b for a, b in zip(expected, continuous.generate(prompts, tokens), strict=True))
         return [batch, *map(spread, per_step.values()), *ratios, f"{same} of {batch}"]
 
+    def profile(self, batches: list[int], tokens: int, repeats: int) -> Table:
+        self.cached(0)
+
+        def ranked(batch: int) -> None:
+            self.ask([self._rank_work() for _ in range(batch)])
+
+        loads = {f"ranked, batch {batch}": partial(ranked, batch) for batch in batches}
+        texts = [self.stream_work(tokens) for _ in range(32)]
+        return profiled({**loads, f"text, 32 streams, {tokens} tokens": lambda: self.ask(texts)}, repeats)
+
     def mixed(self, seconds: float) -> Rows:
         """Streams and ranked requests, alone and together."""
         self.cached(0)
@@ -210,7 +221,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--peer-repeats", type=int, default=1)
     parser.add_argument("--peer-up-to", type=int, default=8, help="largest batch that generate is asked for too")
-    parser.add_argument("--only", default="rank,text,mixed")
+    parser.add_argument("--only", default="rank,text,mixed,profile")
     arguments = parser.parse_args()
     batches = list(map(int, arguments.batches.split(",")))
     dtype, tokens = getattr(torch, arguments.dtype), 64 if arguments.kind == "tiny" else 16
@@ -241,6 +252,8 @@ def main() -> None:
         if "mixed" in arguments.only:
             header = ["", "count", "p50, ms", "p99", "max"]
             tables["Mixed"] = Table(f"{STREAMS} streams, ranked at {UTILISATION:.0%}.", header, bench.mixed(MIXED_S))
+        if "profile" in arguments.only:
+            tables["Profile"] = bench.profile(batches, tokens, arguments.repeats)
         bench.engine.stop()
         catalog.close()
         report_tables(f"engine-{arguments.kind}-{arguments.dtype}", tables)
