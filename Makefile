@@ -54,6 +54,7 @@ bench: .venv/dev
 	$(BIN)/python -m benchmarks.bench_rate
 	$(BIN)/python -m benchmarks.bench_commits
 	$(BIN)/python -m benchmarks.bench_snapshots
+	$(BIN)/python -m benchmarks.bench_swaps
 	$(BIN)/python -m benchmarks.bench_embedders
 
 proto: .venv/dev
