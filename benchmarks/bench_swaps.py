@@ -1,9 +1,10 @@
 """The catalog changed ten times a second under load: what steps of the engine notice, and whether every span is valid.
 
 The engine is a process of its own, as in a worker; text streams, streams of spans and ranked lists run all the time.
-In turns: nothing changes; a writer in another process makes ten commits a second, each a generation; the worker's
-follower swaps what is served ten times a second, between two snapshots that differ in half of their items. Mostly an
-answer holds the other one open still, and a swap is what it is meant to be: a pointer, in two processes.
+In turns: nothing changes; a writer in another process makes ten commits a second, each a generation; one does so in a
+copy of the catalog that nobody serves, which shows what its use of the machine costs alone; the worker's follower swaps
+what is served ten times a second, between two snapshots that differ in half of their items. Mostly an answer holds the
+other one open still, and a swap is what it is meant to be: a pointer, in two processes.
 
 A step is the time between two texts of one stream, where its client takes them: every pass of the engine feeds that
 stream's next token, so nothing that holds a pass up is left out, and the pipe and the waiting process are in it. Every
@@ -16,14 +17,16 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle
+from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import NamedTuple
@@ -157,7 +160,10 @@ def upserts(keys: list[ItemKey], moment: int, rng: np.random.Generator) -> list[
     ]
 
 
-def write(folder: Path, items: int, writes: Event, over: Event, told: multiprocessing.Queue[Commits]) -> None:
+def write(
+    folder: Path, items: int, writes: Event, over: Event, done: Synchronized[int],
+    told: multiprocessing.Queue[Commits],
+) -> None:  # fmt: skip
     """While `writes` is set: of each commit three fifths move, one fifth goes, one fifth is new."""
     rng, commits, part = np.random.default_rng(2), Commits(), CHANGES // 5
     with closing(Catalog.open(folder)) as catalog:
@@ -173,9 +179,31 @@ def write(folder: Path, items: int, writes: Event, over: Event, told: multiproce
             catalog.apply([*upserts(chosen[part:] + new, moment, rng), *gone])
             pinned = catalog.reader.pin(chosen + new)
             commits.append((pinned.view.generation, {key: pinned.sids.get(key) for key in chosen + new}))
+            done.value = len(commits)
             due += 1 / RATE
             time.sleep(max(due - time.monotonic(), 0))
     told.put(commits)
+
+
+class Writer:
+    """A process that writes a catalog, when it is told to."""
+
+    def __init__(self, folder: Path, items: int) -> None:
+        self.writes, self._over, self._told = SPAWN.Event(), SPAWN.Event(), SPAWN.Queue()
+        self._done: Synchronized[int] = SPAWN.Value("i", 0)
+        arguments = folder, items, self.writes, self._over, self._done, self._told
+        self._process = SPAWN.Process(target=write, args=arguments, daemon=True)
+        self._process.start()
+
+    @property
+    def commits(self) -> int:
+        return self._done.value
+
+    def end(self) -> Commits:
+        self._over.set()
+        commits: Commits = self._told.get(timeout=60)
+        self._process.join()
+        return commits
 
 
 class Swapping(threading.Thread):
@@ -239,23 +267,25 @@ def invalid(found: list[Found], codebook: Codebook, homes: Mapping[str, Homes], 
 
 
 class Bench:
-    """One engine, and all that can change what it serves."""
+    """One engine, and all that can change what it serves. The second writer's catalog is not served."""
 
-    def __init__(self, follower: AliasFollower, engine: EngineProcess, served: ServedCatalog, writes: Event) -> None:
-        self._follower, self._engine, self._served, self._writes = follower, engine, served, writes
+    def __init__(
+        self, follower: AliasFollower, engine: EngineProcess, served: ServedCatalog, writers: tuple[Writer, Writer]
+    ) -> None:
+        self._follower, self._engine, self._served, self._writers = follower, engine, served, writers
 
     @contextmanager
     def nothing(self, seen: Seen) -> Iterator[None]:
         yield
 
     @contextmanager
-    def commits(self, seen: Seen) -> Iterator[None]:
-        before = self._served.pin(()).view.generation
-        self._writes.set()
+    def commits(self, seen: Seen, writer: Writer) -> Iterator[None]:
+        before = writer.commits
+        writer.writes.set()
         yield
-        self._writes.clear()
-        time.sleep(1 / RATE)
-        seen.changes += self._served.pin(()).view.generation - before
+        writer.writes.clear()
+        time.sleep(1 / RATE)  # what it was at is over then
+        seen.changes += writer.commits - before
 
     @contextmanager
     def swaps(self, seen: Seen) -> Iterator[None]:
@@ -267,7 +297,12 @@ class Bench:
         seen.changes += swapping.swaps
 
     def run(self, seconds: float, repeats: int) -> dict[str, Seen]:
-        kinds = {"nothing": self.nothing, "commits": self.commits, "swaps of the snapshot": self.swaps}
+        kinds: dict[str, Callable[[Seen], AbstractContextManager[None]]] = {
+            "nothing": self.nothing,
+            "commits": partial(self.commits, writer=self._writers[0]),
+            "commits to another catalog": partial(self.commits, writer=self._writers[1]),
+            "swaps of the snapshot": self.swaps,
+        }
         seen = {name: Seen() for name in kinds}
         for repeat in range(-1, repeats):
             for name, changing in kinds.items():
@@ -317,14 +352,11 @@ def main() -> None:
         served = follower.begin()
         settings = Settings(catalog=path, model=folder / "model", dtype=arguments.dtype, prefix_cache_mb=0)
         engine = EngineProcess(settings, served)
-        writes, over, told = SPAWN.Event(), SPAWN.Event(), SPAWN.Queue()
-        writer = SPAWN.Process(target=write, args=(path, arguments.items, writes, over, told), daemon=True)
-        writer.start()
+        shutil.copytree(path, folder / "other")
+        writers = Writer(path, arguments.items), Writer(folder / "other", arguments.items)
         engine.wait()
-        seen = Bench(follower, engine, served, writes).run(arguments.seconds, arguments.repeats)
-        over.set()
-        commits: Commits = told.get(timeout=60)
-        writer.join()
+        seen = Bench(follower, engine, served, writers).run(arguments.seconds, arguments.repeats)
+        commits, _ = (writer.end() for writer in writers)
         engine.stop()
         served.close()
     note = (
