@@ -2,12 +2,12 @@
 
 Ranked: 30 beams over 4 levels, prompts of `--prompt` tokens that end in the opening marker, `generate(num_beams=30,
 prefix_allowed_tokens_fn=…)` beside it. Warm: three quarters of each prompt are in the prefix cache. The limit is what
-the model's own weight matrices reach alone, at the best of several numbers of rows, for the tokens that must be fed.
+the model's own weight matrices reach alone for the tokens that must be fed: at the best of several numbers of rows, and
+at the numbers of rows that prompt and beams have.
 Text: greedy, beside `generate` with a static and a dynamic cache, and beside transformers' continuous batching, whose
-manager runs already and streams. Mixed: 8 streams, and ranked requests at random instants at a share of the rate that
-the engine reaches beside them. Profile: where the engine's own time goes.
+manager runs already and streams. Mixed: see `engine_mixed`. Profile: where the engine's own time goes.
 
-    python -m benchmarks.bench_engine [--kind tiny|0.6b] [--dtype float32] [--batches 1,8] [--repeats 3] [--only rank]
+    python -m benchmarks.bench_engine [--kind tiny|0.3b|0.6b] [--dtype float32] [--batches 1,8] [--repeats 3] [--only rank]
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ import numpy as np
 import torch
 
 from benchmarks.continuous_peer import Continuous
+from benchmarks.engine_mixed import Load
 from benchmarks.engine_models import (
     BEAMS,
     CONTEXT,
     LEVELS,
+    SHAPES,
     allowed_of,
     backbone_flops,
     catalog_of,
@@ -39,7 +41,7 @@ from benchmarks.engine_profile import profiled
 from benchmarks.measure import Table, alternate, middle, report_tables, spread
 from neo_runtime import heap
 from neo_runtime.catalog.catalog import Catalog
-from neo_runtime.engine.api import Decoding, EngineLimits, GenerateWork, OutputFormat, RankWork, Started, TextChunk
+from neo_runtime.engine.api import Decoding, EngineLimits, GenerateWork, OutputFormat, RankWork
 from neo_runtime.engine.backbone import PackedBackbone
 from neo_runtime.engine.local import LocalEngine
 from neo_runtime.engine.prefix_cache import PrefixCache
@@ -48,7 +50,7 @@ from neo_runtime.model.checkpoint import NeoModel
 
 Rows = list[list[object]]
 ROWS_TRIED = (30, 240, 512, 1_024)
-UTILISATION, MIXED_S, STREAMS = 0.7, 15.0, 8
+UTILISATION, MIXED_S = 0.7, 20.0
 
 
 class Bench:
@@ -60,6 +62,7 @@ class Bench:
         self.decoder = Decoder(model, catalog.reader, limits, max_running=40, cache_bytes=0)
         self.decoder.banned = np.array(sorted({*self.decoder.banned, *self.decoder.end_tokens}), np.int64)
         self.engine = LocalEngine(self.decoder, has_thread=False)  # as in its own process
+        self.engine.pace.learn(self.decoder.backbone)
         self.allowed = allowed_of(catalog, model)
 
     def ask(self, works: list[RankWork] | list[GenerateWork]) -> None:
@@ -104,15 +107,19 @@ class Bench:
             )  # fmt: skip
 
         ours = alternate({"ours": lambda: self.ask(works())}, repeats)["ours"]
-        fed = self.prompt - len(beginning) + BEAMS * (LEVELS - 1)
-        best = max(gemm_rate(self.model, rows) for rows in ROWS_TRIED)
-        share = batch * fed * backbone_flops(self.model) / best / middle(ours)
+        prompts, beams = batch * (self.prompt - len(beginning)), batch * BEAMS
+        flops, best = backbone_flops(self.model), max(gemm_rate(self.model, rows) for rows in ROWS_TRIED)
+        share = (prompts + (LEVELS - 1) * beams) * flops / best / middle(ours)
+        at_rates = prompts / gemm_rate(self.model, min(prompts, 512)) + (LEVELS - 1) * beams / gemm_rate(
+            self.model, beams
+        )
+        limits = [f"{share:.0%}", f"{at_rates * flops / middle(ours):.0%}"]
         row: list[object] = [batch, f"{shared:.0%}", spread([s / batch for s in ours])]
         if not peer_repeats:
-            return [*row, "not run", "", f"{share:.0%}"]
+            return [*row, "not run", "", *limits]
         peer = alternate({"generate": theirs}, peer_repeats)["generate"]
         ratio = middle(peer) / middle(ours)
-        return [*row, spread([s / batch for s in peer]), f"{ratio:.1f}×", f"{share:.0%}"]
+        return [*row, spread([s / batch for s in peer]), f"{ratio:.1f}×", *limits]
 
     def text(self, batch: int, tokens: int, repeats: int, continuous: Continuous) -> list[object]:
         self.cached(0)
@@ -142,42 +149,28 @@ class Bench:
         texts = [self.stream_work(tokens) for _ in range(32)]
         return profiled({**loads, f"text, 32 streams, {tokens} tokens": lambda: self.ask(texts)}, repeats)
 
-    def mixed(self, seconds: float) -> Rows:
+    def mixed(self, seconds: float) -> Table:
         """Streams and ranked requests, alone and together."""
         self.cached(0)
-        alone, gaps, lists = list[float](), list[float](), list[float]()
+        alone = list[float]()
         for _ in range(20):
             began = time.perf_counter()
             self.ask([self._rank_work()])
             alone.append(time.perf_counter() - began)
-        streams = [_Stream(self, gaps) for _ in range(STREAMS)]
-        self._beside(streams, lists, 0.0, seconds / 4)  # nothing but streams and as many lists as there is room for
-        rate = UTILISATION * len(lists) / (seconds / 4)
-        gaps.clear()
-        lists.clear()
-        self._beside(streams, lists, rate, seconds)
-        rows = [("ranked alone", alone), ("ranked, mixed", lists), ("gap between texts of a stream, mixed", gaps)]
-        return [[name, len(found), *percentiles(found)] for name, found in rows]
-
-    def _beside(self, streams: list[_Stream], lists: list[float], rate: float, seconds: float) -> None:
-        """Lists at random instants beside the streams; `rate` 0: two more as soon as there is none."""
-        until, due = time.perf_counter() + seconds, time.perf_counter()
-        waiting = list[float]()
-
-        def ended(_: object, began: float) -> None:
-            lists.append(time.perf_counter() - began)
-            waiting.pop()
-
-        while (now := time.perf_counter()) < until:
-            for stream in streams:
-                stream.go_on()
-            while due <= now and (rate or len(waiting) < 2):
-                waiting.append(due)
-                self.engine.submit(self._rank_work(), partial(ended, began=due if rate else now))
-                due += self.rng.exponential(1 / rate) if rate else 0
-            self.engine.turn()
-        while waiting:
-            self.engine.turn()
+        most = Load(self.engine, self._rank_work, self.stream_work).saturated(seconds / 2)
+        self.run_until(lambda: not (self.engine.running or self.engine.queued))
+        lists_s, streams_s = (UTILISATION * count / (seconds / 2) for count in (len(most.lists), most.streams))
+        for run_s in (seconds / 2, seconds / 2, seconds):
+            found = Load(self.engine, self._rank_work, self.stream_work).arriving(run_s, lists_s, streams_s, self.rng)
+            if run_s < seconds:  # fewer at once share less, so that the same work takes longer
+                lists_s, streams_s = (rate * UTILISATION / found.busy for rate in (lists_s, streams_s))
+        said = (
+            f"{lists_s:.1f} lists and {streams_s:.1f} streams a second arrive, at instants of their own; the engine is "
+            f"busy {found.busy:.0%} of the time."
+        )
+        rows = [("ranked alone", alone), ("ranked, mixed", found.lists), ("gap between texts of a stream", found.gaps)]
+        header = ["", "count", "p50, ms", "p99, ms", "max, ms", "p99 / p50"]
+        return Table(said, header, [[name, len(times), *percentiles(times)] for name, times in rows])
 
     def _rank_work(self) -> RankWork:
         return RankWork(prompt_of(self.prompt, self.rng), max_results=BEAMS)
@@ -187,33 +180,14 @@ class Bench:
         return GenerateWork(prompt_of(64, self.rng), decoding=decoding, format=OutputFormat.TEXT_ONLY)
 
 
-class _Stream:
-    """One text stream after the other."""
-
-    def __init__(self, bench: Bench, gaps: list[float]) -> None:
-        self._bench, self._gaps, self._last, self._is_over = bench, gaps, 0.0, True
-
-    def go_on(self) -> None:
-        if self._is_over:
-            self._is_over, self._last = False, 0.0
-            self._bench.engine.submit(self._bench.stream_work(), self._take)
-
-    def _take(self, event: object) -> None:
-        now = time.perf_counter()
-        if isinstance(event, TextChunk):
-            if self._last:
-                self._gaps.append(now - self._last)
-            self._last = now
-        self._is_over = not isinstance(event, Started | TextChunk)
-
-
 def percentiles(seconds: list[float]) -> list[str]:
-    return [f"{1e3 * value:.1f}" for value in (*np.percentile(seconds, [50, 99]), max(seconds))]
+    p50, p99 = np.percentile(seconds, [50, 99])
+    return [f"{1e3 * value:.1f}" for value in (p50, p99, max(seconds))] + [f"{p99 / p50:.1f}×"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kind", default="tiny", choices=["tiny", "0.6b"])
+    parser.add_argument("--kind", default="tiny", choices=list(SHAPES))
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--batches", default="1,8")
     parser.add_argument("--prompt", type=int, default=256)
@@ -239,7 +213,15 @@ def main() -> None:
                 bench.ranked(batch, arguments.repeats, peer_repeats(batch) if not shared else 0, shared)
                 for batch in batches for shared in (0.0, 0.75)
             ]  # fmt: skip
-            header = ["batch", "cached", "ours, ms a request", "generate, ms a request", "ratio", "of the GEMM limit"]
+            header = [
+                "batch",
+                "cached",
+                "ours, ms a request",
+                "generate, ms a request",
+                "ratio",
+                "of the best GEMM rate",
+                "of the rates at its passes' rows",
+            ]
             tables["Ranked lists"] = Table("", header, rows)
         if "text" in arguments.only:
             with closing(Continuous(arguments.kind, dtype, codebook)) as continuous:
@@ -250,8 +232,7 @@ def main() -> None:
             ]  # fmt: skip
             tables["Text"] = Table("", header, rows)
         if "mixed" in arguments.only:
-            header = ["", "count", "p50, ms", "p99", "max"]
-            tables["Mixed"] = Table(f"{STREAMS} streams, ranked at {UTILISATION:.0%}.", header, bench.mixed(MIXED_S))
+            tables["Mixed"] = bench.mixed(MIXED_S)
         if "profile" in arguments.only:
             tables["Profile"] = bench.profile(batches, tokens, arguments.repeats)
         bench.engine.stop()

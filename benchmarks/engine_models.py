@@ -37,6 +37,7 @@ class Shape(NamedTuple):
 
 SHAPES = {
     "tiny": Shape(256, 4, 8, 4, 32, 768, 4_830),
+    "0.3b": Shape(1_024, 14, 16, 8, 128, 3_072, 151_936),  # half of the layers: generate at batch 8 fits into 24 GB
     "0.6b": Shape(1_024, 28, 16, 8, 128, 3_072, 151_936),
 }
 

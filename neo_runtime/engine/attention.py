@@ -72,8 +72,10 @@ class Plan:
             mask = None if _is_causal(members) else _mask(members, columns, repeats, dtype).to(device)
             groups.append(Group(begin, begin + rows, first, last, columns, mask))
             begin += rows
-        kv_rows = np.repeat([feed.context.row for feed in order], [len(feed) for feed in order])
-        kv_columns = np.concatenate([np.arange(feed.start, feed.start + len(feed)) for feed in order])
+        sizes = np.array([feed.tokens.size for feed in order])
+        kv_rows = np.repeat([feed.context.row for feed in order], sizes)
+        before = np.repeat(np.array([feed.start for feed in order]) - (np.cumsum(sizes) - sizes), sizes)
+        kv_columns = before + np.arange(sizes.sum())
         return cls(pool, order, torch.from_numpy(kv_rows).to(device), torch.from_numpy(kv_columns).to(device), groups)
 
 
@@ -95,7 +97,8 @@ def _neighbours(order: Sequence[Feed]) -> list[list[Feed]]:
 
 def _kind(feed: Feed) -> int:
     """Rows of what can be attended to together."""
-    return _PROMPT if feed.visible is None and len(feed) > 1 else len(feed)
+    rows = feed.tokens.size
+    return _PROMPT if feed.visible is None and rows > 1 else rows
 
 
 def _is_causal(members: Sequence[Feed]) -> bool:

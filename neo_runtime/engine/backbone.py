@@ -199,9 +199,9 @@ class PackedBackbone(Backbone):
         out = self.lm.base_model(
             input_ids=ids, position_ids=positions, attention_mask=self._no_mask, use_cache=False, neo=plan
         )
-        ends = np.cumsum([len(feed) for feed in plan.order]).tolist()
         hidden = out.last_hidden_state[0]
-        of_feed = {id(feed): hidden[end - len(feed) : end] for feed, end in zip(plan.order, ends, strict=True)}
+        parts = hidden.split([feed.tokens.size for feed in plan.order])
+        of_feed = {id(feed): part for feed, part in zip(plan.order, parts, strict=True)}
         return [of_feed[id(feed)] for feed in feeds]
 
 

@@ -42,7 +42,7 @@ class _Job:
     @property
     def is_prompt(self) -> bool:
         """Whether what is left to feed may be fed in parts."""
-        return self.feed is not None and self.feed.visible is None and len(self.feed) - self.fed > 1
+        return self.feed is not None and self.feed.visible is None and self.feed.tokens.size - self.fed > 1
 
     @property
     def is_warming(self) -> bool:
@@ -160,7 +160,7 @@ class LocalEngine:
 
     def _pass(self) -> None:
         """One for all that have something to feed."""
-        ready = [job for job in self._active.values() if job.feed and job.number not in self._paused]
+        ready = [job for job in self._active.values() if job.feed is not None and job.number not in self._paused]
         jobs, parts = _packed([job for job in ready if self._has_memory(job)], self.pace.pace)
         if not jobs:
             return
@@ -172,12 +172,12 @@ class LocalEngine:
                 self._fail(job)
             return
         for job, part, answer in zip(jobs, parts, answers, strict=True):
-            assert job.feed
-            job.fed += len(part)
-            if job.fed == len(job.feed):
+            assert job.feed is not None
+            job.fed += part.tokens.size
+            if job.fed == job.feed.tokens.size:
                 job.feed, job.fed = None, 0
                 self._advance(job, answer)
-        self.pace.take(sum(map(len, parts)), time.perf_counter() - began)
+        self.pace.take(sum(part.tokens.size for part in parts), time.perf_counter() - began)
 
     def _has_memory(self, job: _Job) -> bool:
         """For all that it may need; from then on it is kept for it. Whoever waits for it begins in the order of
@@ -260,20 +260,23 @@ def _packed(jobs: list[_Job], pace: Pace) -> tuple[list[_Job], list[Feed]]:
     streams, limit = sum(isinstance(job.work, GenerateWork) for job in small), _STEP_TOKENS
     if streams:
         limit = pace.rows_within(_STREAM_STEP_FACTOR * pace.seconds(streams), _STEP_TOKENS)
-    chosen, parts = list[_Job](), list[Feed]()
+    chosen, parts, rows = list[_Job](), list[Feed](), 0
     for job in small:
-        assert job.feed
+        assert job.feed is not None
+        part = job.feed.part(job.fed, len(job.feed)) if job.fed else job.feed
         chosen.append(job)
-        parts.append(job.feed.part(job.fed, len(job.feed)) if job.fed else job.feed)
-    room = max(limit - sum(map(len, parts)), _LEAST_PROMPT_TOKENS)
-    for job in sorted(jobs, key=lambda job: job.is_warming):
-        if job.is_warming:
-            room = max(limit - sum(map(len, parts)), 0)
-            room = min(room, _LEAST_PROMPT_TOKENS) if parts else room
-        if job.is_prompt and room:
-            assert job.feed
-            end = min(job.fed + room, len(job.feed))
+        parts.append(part)
+        rows += part.tokens.size
+    limit = max(limit, rows + _LEAST_PROMPT_TOKENS)
+    prompts = [job for job in jobs if job.is_prompt]
+    for job in sorted(prompts, key=lambda job: job.is_warming):
+        room = limit - rows
+        if job.is_warming and parts:
+            room = min(room, _LEAST_PROMPT_TOKENS)
+        if room > 0:
+            assert job.feed is not None
+            part = job.feed.part(job.fed, min(job.fed + room, len(job.feed)))
             chosen.append(job)
-            parts.append(job.feed.part(job.fed, end))
-            room -= end - job.fed
+            parts.append(part)
+            rows += part.tokens.size
     return chosen, parts
