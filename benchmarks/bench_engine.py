@@ -7,7 +7,7 @@ at the numbers of rows that prompt and beams have.
 Text: greedy, beside `generate` with a static and a dynamic cache, and beside transformers' continuous batching, whose
 manager runs already and streams. Mixed: see `engine_mixed`. Profile: where the engine's own time goes.
 
-    python -m benchmarks.bench_engine [--kind tiny|0.3b|0.6b] [--dtype float32] [--batches 1,8] [--repeats 3] [--only rank]
+    python -m benchmarks.bench_engine [--kind tiny|0.3b|0.6b] [--dtype float32] [--batches 1,8] [--only rank]
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def main() -> None:
                 "generate, ms a request",
                 "ratio",
                 "of the best GEMM rate",
-                "of the rates at its passes' rows",
+                "of the rates at its rows",
             ]
             tables["Ranked lists"] = Table("", header, rows)
         if "text" in arguments.only:
