@@ -128,7 +128,7 @@ def main() -> None:
         for catalog in begin.catalogs:
             catalogs.open(catalog)
         catalogs.serve(begin.serving)
-        decoder = loaded(settings, catalogs)
+        decoder = loaded(settings, catalogs, is_again=begin.is_again)
     except StartupError as error:
         outgoing.send(Refused(error))
         return

@@ -15,15 +15,18 @@ from neo_runtime.engine.request import Decoder, Pins
 from neo_runtime.engine.span import Normalization
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.model.precision import fastest
+from neo_runtime.model.quantize import quantize
 
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
-def loaded(settings: Settings, catalogs: Pins) -> Decoder:
-    """StartupError where the model cannot be served."""
+def loaded(settings: Settings, catalogs: Pins, *, is_again: bool = False) -> Decoder:
+    """StartupError where the model cannot be served. `is_again`: it was before, and in int8 passed the gate."""
     torch.set_num_threads(settings.torch_threads or max(1, ((os.cpu_count() or 2) - 1) // settings.engines))
     model = NeoModel.load(settings.model, dtype=_dtype(settings), device=settings.device)
-    if settings.dtype == "int8":
+    if settings.dtype == "int8" and is_again:
+        quantize(model.lm)  # the catalog may have changed since: what is served stays served
+    elif settings.dtype == "int8":
         _quantize(settings, model, catalogs)
     limits = EngineLimits(
         max_context_tokens=model.context_tokens,

@@ -42,11 +42,12 @@ class CloseCatalog:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The first message."""
+    """The first message. `is_again`: an engine with these settings was ready before, its int8 passed the gate."""
 
     settings: Settings
     catalogs: tuple[OpenCatalog, ...]
     serving: int
+    is_again: bool
 
 
 @dataclass(frozen=True, slots=True)

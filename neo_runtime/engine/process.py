@@ -240,7 +240,8 @@ class EngineProcess:
         """Everything that it begins with; from then on it is told of every change."""
         with self._lock:
             catalogs = tuple(self._told(source) for source in self._catalogs)
-            connection.send_bytes(pickle.dumps(Begin(self._settings, catalogs, self._catalogs[self._serving])))
+            begin = Begin(self._settings, catalogs, self._catalogs[self._serving], self._first.done())
+            connection.send_bytes(pickle.dumps(begin))
         first: FromEngine = pickle.loads(connection.recv_bytes())  # noqa: S301
         if isinstance(first, Refused):
             _log.error("the engine cannot start", why=str(first.error))

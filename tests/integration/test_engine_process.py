@@ -133,6 +133,16 @@ def test_work_beyond_the_backlog_is_refused_and_the_rest_answered(tmp_path: Path
         assert films(running.answer(started, RANK))
 
 
+def test_int8_is_judged_once_and_a_catalog_that_changed_does_not_keep_the_engine_away(tmp_path: Path) -> None:
+    gate = tmp_path / "recorded.jsonl"
+    gate.write_text('{"type": "film"}\n')
+    with engine(tmp_path, dtype="int8", gate=gate, gate_min_overlap=0.1) as (started, _):
+        assert films(running.answer(started, RANK))
+        gate.write_text('{"type": "song"}\n')
+        os.kill(started.pid, signal.SIGKILL)
+        until(lambda: answered(started), "another engine", lambda: "")
+
+
 def test_an_engine_that_comes_back_serves_what_was_swapped_to_meanwhile(tmp_path: Path) -> None:
     with engine(tmp_path) as (started, served):
         before = films(running.answer(started, RANK))
