@@ -61,6 +61,9 @@ class _Flow(NamedTuple):
     def resume(self) -> None:
         self.engine.resume(self.number)
 
+    def cancel(self) -> None:
+        self.engine.cancel(self.number)
+
 
 class GenerationService(rpc.GenerationServiceServicer):
     """`max_seconds` bounds every call, whatever deadline the client set. `filters`: those with a name."""

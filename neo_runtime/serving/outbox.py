@@ -28,6 +28,10 @@ class Flow(Protocol):
         """There is room again."""
         ...
 
+    def cancel(self) -> None:
+        """Nothing more will be read."""
+        ...
+
 
 class Outbox:
     """`put` on any thread, the rest in the loop that made it."""
@@ -65,11 +69,13 @@ class Outbox:
         self._filled.set()
 
     def _give_up(self) -> None:
+        assert self._flow
+        self._flow.cancel()  # the call itself cannot end yet: it is in the middle of a write that nobody reads
         self.fail(SlowClientError(f"{self._waiting} events were waiting for {GIVE_UP_S:g} s; the stream was stopped"))
 
     def fail(self, error: NeoError) -> None:
-        """The answer ends here, with what still waits unsent."""
-        self._failure = error
+        """The answer ends here, with what still waits unsent. Of several failures the first one counts."""
+        self._failure = self._failure or error
         self._filled.set()
 
     def close(self) -> None:

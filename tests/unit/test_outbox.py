@@ -22,6 +22,9 @@ class Told:
     def resume(self) -> None:
         self.said.append("resume")
 
+    def cancel(self) -> None:
+        self.said.append("cancel")
+
 
 async def test_text_that_waits_is_joined_and_everything_stays_in_order() -> None:
     outbox = Outbox()
@@ -52,11 +55,13 @@ async def test_a_lagging_reader_pauses_the_stream_until_it_has_caught_up() -> No
 
 async def test_a_reader_that_never_comes_back_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "GIVE_UP_S", 0.01)
-    outbox = Outbox()
-    outbox.follow(Told())
+    outbox, told = Outbox(), Told()
+    outbox.follow(told)
     for _ in range(PAUSE_AT):
         outbox.put(TextChunk("x"))
     await asyncio.sleep(0.05)
+    assert told.said == ["pause", "cancel"], "the engine is free of it before the reader is told"
+    outbox.fail(UnavailableError("later"))
     with pytest.raises(SlowClientError, match="waiting"):
         await outbox.get()
 
