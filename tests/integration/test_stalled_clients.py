@@ -21,11 +21,18 @@ from tests.kit import tiny
 from tests.kit.serving import Worker, worker
 from tests.kit.workers import until
 
-FILMS = 330  # more spans than wait for a reader
+FILMS = 100  # more spans than wait for a reader
 LONG_TITLE = 1_000  # a few spans fill what the connection itself holds
 SMALL_WINDOW = (("grpc.http2.lookahead_bytes", 1_024), ("grpc.http2.bdp_probe", 0))
 ALL_FILMS = generate_request("Talk.", output="items", item_types=["film"], max_items=FILMS, alternatives=9)
 RANK = rank_request("film", limit=5)
+
+
+@pytest.fixture(autouse=True)
+def short_outbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that answers need not be long."""
+    monkeypatch.setattr(outbox, "PAUSE_AT", 32)
+    monkeypatch.setattr(outbox, "RESUME_AT", 8)
 
 
 def catalog(folder: Path) -> Catalog:
@@ -80,3 +87,13 @@ def test_a_reader_that_does_not_come_back_frees_the_engine_and_learns_why(
             list(stream)
         error = to_call_error(caught.value)
         assert (error.code, error.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "SLOW_CLIENT")
+
+
+def test_a_reader_that_goes_away_in_the_middle_of_a_write_frees_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with worker(tmp_path, catalog=catalog(tmp_path), max_seconds=600) as served:
+        with stalled(served, monkeypatch):
+            until(lambda: served.engine.running == 1, "the stream", lambda: "")
+        until(lambda: not served.engine.running, "an idle engine", lambda: "")
+        assert served.all_memory_is_free()

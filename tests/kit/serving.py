@@ -32,7 +32,7 @@ class Worker:
         limits = replace(running.LIMITS, max_context_tokens=CONTEXT, max_output_tokens=MAX_TOKENS, max_items=1_000)
         decoder = Decoder(model, self.catalog.reader, limits)
         decoder.banned = np.array(sorted({*decoder.banned, *decoder.end_tokens}))  # no answer ends early
-        self.engine, self.address = LocalEngine(decoder), ""
+        self.decoder, self.engine, self.address = decoder, LocalEngine(decoder), ""
         self._stop, self._ready = threading.Event(), threading.Event()
         self._settings = {"listen": "127.0.0.1:0", "max_seconds": max_seconds, "drain_seconds": drain_seconds}
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(model)))
@@ -49,6 +49,18 @@ class Worker:
 
         served, follower = running.served(self.catalog.reader), running.follower(self.catalog.store.path)
         await serve(self.engine, model.about, served, follower, filters={}, stop=stop, ready=ready, **self._settings)  # type: ignore[arg-type]
+
+    def all_memory_is_free(self) -> bool:
+        """Whether as many requests could begin as fit. Only asked of an engine that has nothing to do."""
+        contexts = []
+        try:
+            contexts += [self.decoder.backbone.context() for _ in range(self.decoder.max_running)]
+        except IndexError:
+            return False
+        finally:
+            for context in contexts:
+                context.close()
+        return True
 
     def stop(self) -> float:
         """Seconds until it is gone."""
