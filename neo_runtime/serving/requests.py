@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from neo_runtime.catalog.item import MAX_ATTRIBUTES
+from neo_runtime.catalog.item import MAX_ATTRIBUTES, MAX_ID_BYTES
 from neo_runtime.engine.api import (
     Constraints,
     Decoding,
@@ -66,19 +66,17 @@ class RequestReader:
         """InvalidRequestError with every wrong field; NotFoundError for a model that is not served."""
         prompt, constraints = self._common(request)
         decoding = self._decoding(request.decoding)
-        output = _FORMATS.get(request.options.format)
-        self._check(output is not None, "options.format", "is not a known format")
-        self._most("options.alternatives", request.options.alternatives, self._limits.max_beam_width - 1)
+        output = self._options(request.options)
         history = self._history(request.user)
         self._refuse()
-        return GenerateWork(
-            prompt, history, constraints, decoding, output or OutputFormat.MIXED, request.options.alternatives
-        )
+        return GenerateWork(prompt, history, constraints, decoding, output, request.options.alternatives)
 
     def rank(self, request: pb.RankItemsRequest) -> RankWork:
         """Same errors as `generate`."""
         prompt, constraints = self._common(request)
         self._most("max_results", request.max_results, self._limits.max_beam_width)
+        is_text = self._options(request.options) is OutputFormat.TEXT_ONLY
+        self._check(not is_text, "options.format", "leaves out items, and a ranked list has nothing else")
         history = self._history(request.user)
         self._refuse()
         return RankWork(prompt, history, constraints, request.max_results or DEFAULT_RESULTS)
@@ -87,6 +85,7 @@ class RequestReader:
         """Same errors as `generate`; a conversation that is to be continued may end with any message."""
         self._check_model(request.model)
         prompt, history = self._prompt(request), self._history(request.user)
+        self._region(request.user)
         self._refuse()
         return WarmWork(prompt, history)
 
@@ -106,8 +105,13 @@ class RequestReader:
         for index, ref in enumerate(request.constraints.allow_items[:MAX_CONSTRAINT_ITEMS]):
             if constraints.item_types and ref.item_type not in constraints.item_types:
                 self._wrong(f"constraints.allow_items[{index}]", f"is of type {ref.item_type!r}, which is not wanted")
-        self._most("options.attributes", len(request.options.attributes), MAX_ATTRIBUTES, " names")
         return prompt, constraints
+
+    def _options(self, options: pb.ResponseOptions) -> OutputFormat:
+        self._most("options.attributes", len(options.attributes), MAX_ATTRIBUTES, " names")
+        self._most("options.alternatives", options.alternatives, self._limits.max_beam_width - 1)
+        self._check(options.format in _FORMATS, "options.format", "is not a known format")
+        return _FORMATS.get(options.format, OutputFormat.MIXED)
 
     def _prompt(self, request: pb.GenerateRequest | pb.RankItemsRequest | pb.WarmRequest) -> Prompt:
         kind = request.WhichOneof("prompt")
@@ -212,9 +216,8 @@ class RequestReader:
 
     def _key(self, ref: catalog_pb2.ItemRef, field: str) -> ItemKey:
         self._known_type(f"{field}.item_type", ref.item_type)
-        self._check(
-            bool(ref.item_id) and len(ref.item_id.encode()) <= 256, f"{field}.item_id", "must have 1 to 256 bytes"
-        )
+        is_id = 0 < len(ref.item_id.encode()) <= MAX_ID_BYTES and "\0" not in ref.item_id
+        self._check(is_id, f"{field}.item_id", f"must have 1 to {MAX_ID_BYTES} bytes, none of them NUL")
         return ItemKey(ref.item_type, ref.item_id)
 
     def _decoding(self, params: pb.DecodingParams) -> Decoding:
