@@ -171,13 +171,8 @@ class _Request:
         tokens = self.decoder.renderer.render(conversation, pinned.sids)
         room = self.decoder.limits.max_context_tokens - answer_tokens
         if len(tokens) > room:
-            raise PromptTooLongError(
-                [
-                    FieldViolation(
-                        "prompt", f"has {len(tokens)} tokens; with the answer's {answer_tokens} only {room} fit"
-                    )
-                ]
-            )
+            found = f"has {len(tokens)} tokens; with the answer's {answer_tokens} only {room} fit"
+            raise PromptTooLongError([FieldViolation("prompt", f"{found}: shorten it or its history")])
         self.prompt_tokens = len(tokens)
         return _Prepared(tokens, pinned, len(self.work.history) - len(history))
 
