@@ -44,6 +44,7 @@ def engine(tmp_path: Path, **settings: object) -> Iterator[tuple[EngineProcess, 
         tiny.model().save(model)
     source = open_source(folder, Target(), "", tiny.model().fingerprints)
     served = ServedCatalog(source)
+    settings = {"max_backlog_seconds": 1e9, **settings}  # endless streams are a lot of work
     started = EngineProcess(Settings(catalog=folder, model=model, **settings), served)  # type: ignore[arg-type]
     try:
         started.wait()
@@ -223,10 +224,10 @@ def test_over_grpc_health_tells_of_the_loss_and_the_worker_stays(tmp_path: Path)
         NeoClient(address) as client, grpc.insecure_channel(address) as channel,
     ):  # fmt: skip
         health = health_pb2_grpc.HealthStub(channel)
-        instance = client.serving_info().instance_id
+        instance, pid = client.serving_info().instance_id, engine_pid()
         stream = client.generate(generate_request("Talk.", temperature=3.0, max_output_tokens=200))
         next(stream)
-        os.kill(engine_pid(), signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
         with pytest.raises(CallError) as caught:
             list(stream)
         assert caught.value.code is grpc.StatusCode.UNAVAILABLE
