@@ -17,6 +17,7 @@ NeoError
     ├── SupersededError      another assigner writes in this one's place
     ├── CatalogError         the catalog's files are missing, broken or in use
     │   └── SnapshotError    a snapshot is missing, damaged or does not fit          FAILED_PRECONDITION
+    ├── DataError            a folder of interactions and queries is wrong; names file and line
     ├── MismatchError        model, codebooks and catalog do not belong together
     └── ModelError           the model folder is missing or incomplete
 """
@@ -167,6 +168,12 @@ class SnapshotError(CatalogError):
     """A snapshot is missing, damaged, of another format, or still in use."""
 
     reason = "SNAPSHOT_UNUSABLE"
+
+
+class DataError(StartupError):
+    """Items, interactions or queries cannot be used. Operator action: mend the file and line that the message names."""
+
+    reason = "DATA_INVALID"
 
 
 class MismatchError(StartupError):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from neo_runtime.data import amazon as convert
 
 FOLDER = Path(os.environ.get("NEO_AMAZON_DATA", Path(__file__).parents[3] / "shared" / "data" / "amazon-2014"))
 TYPES = ("beauty", "toys", "office")
@@ -20,15 +20,8 @@ needs_amazon = pytest.mark.skipif(
 
 
 def item_lines(item_type: str) -> Iterator[dict[str, object]]:
-    """Items in the runtime's own file format: categories, brand become attributes."""
-    with gzip.open(FOLDER / f"{item_type}.items.jsonl.gz", "rt") as file:
-        for line in file:
-            row = json.loads(line)
-            attributes = {name: row[name] for name in ("categories", "brand") if row.get(name)}
-            yield {
-                "type": row["type"], "id": row["id"], "title": row["title"][:1_000],
-                "description": row.get("description", ""), "attributes": attributes,
-            }  # fmt: skip
+    """Items in the runtime's own file format."""
+    return convert.item_lines(FOLDER, item_type)
 
 
 @dataclass(frozen=True)
@@ -54,9 +47,7 @@ class User:
 
 
 def users(item_type: str) -> list[User]:
-    with gzip.open(FOLDER / f"{item_type}.sequences.tsv.gz", "rt") as file:
-        rows = [line.rstrip("\n").split("\t") for line in file]
-    return [User(int(row[0]), item_type, tuple(row[1].split())) for row in rows]
+    return [User(int(row.user), item_type, tuple(row.items)) for row in convert.sequence_rows(FOLDER, item_type)]
 
 
 def popularity_hits(people: list[User], tested: list[User], k: int = 10) -> float:
