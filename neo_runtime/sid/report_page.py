@@ -51,26 +51,31 @@ def page(reports: Sequence[TypeReport], notes: Sequence[str]) -> str:
     """One document; the picture is inside."""
     figures = f'<div class="wide">{as_svg(reports)}</div>'
     parts = [
-        *map(_table, overview_tables(reports)),
+        *map(html_table, overview_tables(reports)),
         figures,
-        *map(_table, drift_tables(reports)),
-        _list(verdicts(reports)),
+        *map(html_table, drift_tables(reports)),
+        html_list(verdicts(reports)),
     ]
     settings = list(dict.fromkeys(one.setting for one in reports))
     if len(settings) > 1:
-        parts += [_table(level_table([one for one in reports if one.setting == name])) for name in settings]
+        parts += [html_table(level_table([one for one in reports if one.setting == name])) for name in settings]
     meanings = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in _MEANINGS.items())
-    body = "\n".join([*parts, _list(notes), f"<h2>What the figures say</h2><dl>{meanings}</dl>"])
+    body = "\n".join([*parts, html_list(notes), f"<h2>What the figures say</h2><dl>{meanings}</dl>"])
+    return document("Quality of the semantic IDs", "neo sids report", body)
+
+
+def document(title: str, command: str, body: str) -> str:
+    """A page that needs nothing beside itself; `body` is HTML."""
     made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Semantic IDs, {made}</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}, {made}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n'
-        f'<body><h1>Quality of the semantic IDs</h1><p class="about">neo sids report, {made}</p>\n{body}\n'
+        f'<body><h1>{escape(title)}</h1><p class="about">{escape(command)}, {made}</p>\n{body}\n'
         "</body></html>\n"
     )
 
 
-def _table(table: TextTable) -> str:
+def html_table(table: TextTable) -> str:
     numeric = [bool(table.rows) and all(_is_number(row[at]) for row in table.rows) for at in range(len(table.columns))]
     head = "".join(_cell("th", text, right) for text, right in zip(table.columns, numeric, strict=True))
     rows = "".join(
@@ -88,5 +93,5 @@ def _is_number(text: str) -> bool:
     return text.replace(",", "").replace(".", "").removeprefix("-").isdigit()
 
 
-def _list(lines: Sequence[str]) -> str:
+def html_list(lines: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>" if lines else ""

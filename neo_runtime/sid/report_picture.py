@@ -6,6 +6,7 @@ import io
 import logging
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's, told apart by eyes of every kind; readable on white and on black.
-_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 _INK = "#010203"  # what stands for the page's own text colour in an SVG
 _PANEL_INCHES = (3.9, 2.9)
 
@@ -28,17 +29,21 @@ Panel = Callable[["Axes", Sequence[TypeReport]], None]
 
 def as_png(reports: Sequence[TypeReport]) -> bytes:
     """On white."""
-    return _save(reports, "png", "#222222", facecolor="white", dpi=110)
+    return _save(partial(_draw, reports=reports), "png", "#222222", facecolor="white", dpi=110)
 
 
 def as_svg(reports: Sequence[TypeReport]) -> str:
+    return svg(partial(_draw, reports=reports))
+
+
+def svg(draw: Callable[[Figure], None]) -> str:
     """An `<svg>` element for a page: transparent, its lines and letters in the page's text colour."""
-    text = _save(reports, "svg", _INK, transparent=True, metadata={"Date": None, "Creator": None}).decode()
+    text = _save(draw, "svg", _INK, transparent=True, metadata={"Date": None, "Creator": None}).decode()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     return text.replace(_INK, "currentColor")
 
 
-def _save(reports: Sequence[TypeReport], form: str, ink: str, **options: Any) -> bytes:
+def _save(draw: Callable[[Figure], None], form: str, ink: str, **options: Any) -> bytes:
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -52,7 +57,7 @@ def _save(reports: Sequence[TypeReport], form: str, ink: str, **options: Any) ->
     with rc_context(style):
         figure = Figure(layout="constrained")
         FigureCanvasAgg(figure)
-        _draw(figure, reports)
+        draw(figure)
         target = io.BytesIO()
         figure.savefig(target, format=form, **options)
     return target.getvalue()
@@ -74,9 +79,9 @@ def _draw(figure: Figure, reports: Sequence[TypeReport]) -> None:
 def _use(axes: Axes, reports: Sequence[TypeReport]) -> None:
     (one,) = reports
     places = np.arange(len(one.levels))
-    axes.bar(places - 0.2, [x.used_codes / x.codes for x in one.levels], 0.38, color=_COLOURS[4], label="used")
+    axes.bar(places - 0.2, [x.used_codes / x.codes for x in one.levels], 0.38, color=COLOURS[4], label="used")
     axes.bar(
-        places + 0.2, [x.perplexity / x.codes for x in one.levels], 0.38, color=_COLOURS[0], label="evenly used"
+        places + 0.2, [x.perplexity / x.codes for x in one.levels], 0.38, color=COLOURS[0], label="evenly used"
     )  # fmt: skip
     axes.set_xticks(places, [f"level {x.level}\n{x.codes} codes" for x in one.levels])
     axes.set_ylim(0, 1.25)
@@ -88,7 +93,7 @@ def _cosines(axes: Axes, reports: Sequence[TypeReport]) -> None:
     (one,) = reports
     known = [(x.level, x.cosine) for x in one.levels if x.cosine is not None]
     axes.plot([0, *(level for level, _ in known)], [one.random_cosine or 0, *(value for _, value in known)],
-              color=_COLOURS[0], marker="o")  # fmt: skip
+              color=COLOURS[0], marker="o")  # fmt: skip
     for level, value in known:
         axes.annotate(f"{value:.2f}", (level, value), textcoords="offset points", xytext=(0, 6), ha="center")
     axes.set_xticks(range(len(one.levels) + 1), ["random", *(f"{x.level}" for x in one.levels)])
@@ -108,9 +113,9 @@ def _drift(axes: Axes, reports: Sequence[TypeReport]) -> None:
         axes.set_axis_off()
         return
     ratios = [bucket.ratio if bucket.ratio is not None else np.nan for bucket in one.drift.buckets]
-    axes.plot(ratios, color=_COLOURS[5], marker="o")
-    axes.axhline(1, color=_COLOURS[0], linewidth=1)
-    axes.axhline(one.drift.expected_ratio, color=_COLOURS[2], linewidth=1, linestyle="--", label="expected of new ones")
+    axes.plot(ratios, color=COLOURS[5], marker="o")
+    axes.axhline(1, color=COLOURS[0], linewidth=1)
+    axes.axhline(one.drift.expected_ratio, color=COLOURS[2], linewidth=1, linestyle="--", label="expected of new ones")
     axes.set_xticks(range(len(ratios)), [str(number) for number in range(1, len(ratios) + 1)])
     axes.set_xlabel("bucket of items, oldest first")
     top = max(1.3, one.drift.expected_ratio, *(ratio for ratio in ratios if np.isfinite(ratio)))
@@ -159,7 +164,7 @@ def _bars(axes: Axes, reports: Sequence[TypeReport], title: str, series: dict[st
     width = 0.8 / len(shown)
     places = np.arange(len(reports))
     for number, (name, values) in enumerate(shown.items()):
-        axes.bar(places - 0.4 + width * (number + 0.5), values, width * 0.92, color=_COLOURS[number % 6], label=name)
+        axes.bar(places - 0.4 + width * (number + 0.5), values, width * 0.92, color=COLOURS[number % 6], label=name)
     axes.set_xticks(places, [name_of(one) for one in reports], fontsize=7)
     if len(reports) > 3:
         axes.tick_params("x", labelrotation=60)

@@ -1,0 +1,168 @@
+"""NEO models among the rankers and searchers: asked in words, through the engine, with constrained beams.
+
+A model is trained by `neo train` beforehand, for one order of ties, one part and one seed; its folder says which. Here
+it is only asked, so `fit` finds the folder that fits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neo_runtime.data.dataset import Dataset
+from neo_runtime.data.line import Query
+from neo_runtime.data.split import Asked, Fit, Part, Split, leave_one_out, other_types
+from neo_runtime.engine.api import Constraints, RankedList, RankWork
+from neo_runtime.errors import DataError, StartupError
+from neo_runtime.evaluation.answers import check_answers
+from neo_runtime.evaluation.metrics import DEEPEST
+from neo_runtime.evaluation.ranker import NONE, Ranked
+from neo_runtime.evaluation.results import Results
+from neo_runtime.evaluation.served import Answer, ServedModel
+from neo_runtime.prompt.message import Task, TaskPrompt
+from neo_runtime.training.recipe import RECIPE_FILE, TrainRecipe
+from neo_runtime.types import ItemKey
+
+BEAMS = 30
+"""As in the paper."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model's folder, and what `neo train` was told."""
+
+    folder: Path
+    recipe: TrainRecipe
+
+    @property
+    def seed(self) -> int:
+        return self.recipe.instruct.seed
+
+    @classmethod
+    def read(cls, folder: Path) -> Trained:
+        """StartupError where `neo train` has not finished there."""
+        try:
+            told = json.loads((folder / RECIPE_FILE).read_bytes())
+            return cls(folder, TrainRecipe.model_validate({**told, "out": folder}))
+        except (OSError, ValueError) as error:
+            raise StartupError(f"{folder} is no folder that `neo train` has finished ({error})") from error
+
+
+class NeoModels:
+    """Trained models over one data folder. One is held at a time."""
+
+    def __init__(self, folders: Sequence[Path], data: Path, dataset: Dataset) -> None:
+        self.trained = [Trained.read(folder) for folder in folders]
+        self.dataset = dataset
+        self._data = data
+        self._served: ServedModel | None = None
+        self._rows = {name: {item.key: row for row, item in enumerate(items)} for name, items in dataset.items.items()}
+
+    def found(self, split: Split, fit: Fit, seed: int) -> Trained:
+        """DataError where no model was trained for that. Where a type has no days, both orders are one."""
+        for one in self.trained:
+            is_order = split.sequences.clock is None or one.recipe.samples.order is split.order
+            if is_order and one.recipe.samples.fit is fit and one.seed == seed:
+                return one
+        raise DataError(
+            f"no model was trained on the {split.order} order, fitted on {fit}, with seed {seed}; train one with these "
+            "settings in its recipe (samples.order, samples.fit, instruct.seed), or leave them out here"
+        )
+
+    @contextmanager
+    def served(self, trained: Trained) -> Iterator[ServedModel]:
+        """Stays open for who asks for the same one next."""
+        if self._served is None or self._served.folder != trained.folder:
+            self.close()
+            self._served = ServedModel(trained.folder, self._data)
+        yield self._served
+
+    def lists(self, answers: Sequence[Answer], item_type: str, k: int) -> Ranked:
+        """Items of the answers in order; all of a tuple that several share."""
+        items, scores = np.full((len(answers), k), NONE, np.int32), np.full((len(answers), k), -np.inf, np.float32)
+        rows = self._rows[item_type]
+        for place, answer in enumerate(answers):
+            if not isinstance(answer, list):
+                continue  # nothing is left to rank
+            (ranked,) = answer
+            assert isinstance(ranked, RankedList)
+            found = [(rows[ItemKey(item_type, item)], row.logprob) for row in ranked.ranked for item in row.item_ids]
+            for column, (item, score) in enumerate(found[:k]):
+                items[place, column], scores[place, column] = item, score
+        return Ranked(items, scores)
+
+    def check(self, results: Results, *, again: bool, say: Callable[[str], None] = lambda _: None) -> None:
+        """Of the answers of each model, once."""
+        for one in self.trained:
+            if again or one.folder.name not in results.checks:
+                with self.served(one) as served:
+                    results.add_checks(one.folder.name, check_answers(served, self.dataset, say))
+
+    def close(self) -> None:
+        if self._served is not None:
+            self._served.__exit__(None, None, None)
+            self._served = None
+
+
+class NeoRanker:
+    """Next items for a history, in the words that serving uses."""
+
+    def __init__(self, models: NeoModels, seed: int, say: Callable[[str], None] = lambda _: None) -> None:
+        self._models, self._seed, self._say = models, seed, say
+
+    def fit(self, split: Split, fit: Fit) -> None:
+        self._trained = self._models.found(split, fit, self._seed)
+        self._split, samples = split, self._trained.recipe.samples
+        self._window, self._context_window = samples.history_items, samples.context_items
+        dataset = self._models.dataset
+        splits = {
+            name: split if name == split.item_type else leave_one_out(sequences, len(dataset.items[name]), split.order)
+            for name, sequences in dataset.sequences.items()
+        }
+        self._others = other_types(splits, split.item_type, Part.VALIDATION)
+
+    def rank(self, asked: Asked, k: int = DEEPEST) -> Ranked:
+        """Beams are as many as the paper's; lists longer than that are short."""
+        works = [self._work(row, history) for row, history in zip(asked.rows.tolist(), asked.histories, strict=True)]
+        with self._models.served(self._trained) as served:
+            answers = served.answers(works, lambda done, total: self._say(f"{done:,} of {total:,} users"))
+        return self._models.lists(answers, self._split.item_type, k)
+
+    def _work(self, row: int, history: np.ndarray) -> RankWork:
+        name, items = self._split.item_type, self._models.dataset.items
+        keys = [items[name][place].key for place in history.tolist()[-self._window :]]
+        deny = frozenset(items[name][place].key for place in history.tolist()[: -self._window])
+        prompt, constraints = TaskPrompt(Task.RECOMMEND, name), Constraints((name,), deny=deny)
+        return RankWork(prompt, (*self._elsewhere(row), *keys), constraints, BEAMS)
+
+    def _elsewhere(self, row: int) -> list[ItemKey]:
+        """The user's last items of other types, as training shows them."""
+        if not self._context_window or row >= len(self._others.items):
+            return []
+        places, start = self._others.items[row], int(self._others.items.offsets[row])
+        types, found = self._others.types[start : start + len(places)], list[ItemKey]()
+        for code in np.unique(types).tolist():
+            items = self._models.dataset.items[self._others.names[code]]
+            found += [items[place].key for place in places[types == code][-self._context_window :].tolist()]
+        return found
+
+
+class NeoSearcher:
+    """Items for words. Steps of a query are said together, as a conversation's last turn would."""
+
+    def __init__(self, models: NeoModels, trained: Trained, item_type: str) -> None:
+        self._models, self._trained, self._item_type = models, trained, item_type
+
+    def fit(self, texts: Sequence[str]) -> None:
+        """It has been."""
+
+    def search(self, queries: Sequence[Query], k: int = DEEPEST) -> Ranked:
+        prompts = [TaskPrompt(Task.RETRIEVE, self._item_type, (query.text,)) for query in queries]
+        works = [RankWork(prompt, constraints=Constraints((self._item_type,)), max_results=BEAMS) for prompt in prompts]
+        with self._models.served(self._trained) as served:
+            return self._models.lists(served.answers(works), self._item_type, k)
