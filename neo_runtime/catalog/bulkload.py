@@ -111,7 +111,9 @@ class _BulkLoad:
         self._alone = catalog.policy is CollisionPolicy.NEAREST_FREE
         names = sorted(catalog.codebooks, key=lambda name: name.encode() + b"\0")
         self._types = {
-            name: TypeLoad(catalog.codebooks[name], catalog.encoder.embedder, folder, rows, keeps_vectors=self._alone)
+            name: TypeLoad(
+                catalog.codebooks[name], catalog.encoder.embedder_of(name), folder, rows, keeps_vectors=self._alone
+            )
             for name in names
         }
         self._counts = Counter[str]()

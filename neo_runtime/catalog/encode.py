@@ -20,7 +20,7 @@ from neo_runtime.catalog.item import (
     validate_key,
     validate_upsert,
 )
-from neo_runtime.embed.base import Embedder, item_text
+from neo_runtime.embed.base import Embedder, item_text, of_type
 from neo_runtime.errors import EventError, MismatchError
 from neo_runtime.sid.codebook import Codebook, Floats
 from neo_runtime.types import ItemKey
@@ -52,6 +52,10 @@ class ContentEncoder:
                     f"codebook of {codebook.item_type!r} was fitted with embedder {codebook.embedder!r}, "
                     f"not with {embedder.name!r}; start with the one it was fitted with"
                 )
+
+    def embedder_of(self, item_type: str) -> Embedder | None:
+        """For texts of a type's items."""
+        return None if self.embedder is None else of_type(self.embedder, item_type)
 
     def encode(
         self, events: Sequence[Event], read: Callable[[Collection[ItemKey]], Mapping[ItemKey, ItemRecord]]
@@ -87,22 +91,24 @@ class ContentEncoder:
     def _quantize(self, item_type: str, upserts: list[Upsert]) -> list[Quantized | None]:
         """None for an embedding that holds infinities or no numbers."""
         codebook = self._codebooks[item_type]
-        embeddings = self._embeddings(upserts, codebook.dimension)
+        embeddings = self._embeddings(item_type, upserts)
         finite = np.asarray(np.isfinite(embeddings).all(axis=1))
         codes, errors = codebook.encode(embeddings)
         rows = zip(embeddings, codebook.space.pack(codes).tolist(), errors.tolist(), strict=True)
         return [Quantized(*row) if known else None for row, known in zip(rows, finite.tolist(), strict=True)]
 
-    def _embeddings(self, upserts: list[Upsert], dimension: int) -> Floats:
+    def _embeddings(self, item_type: str, upserts: list[Upsert]) -> Floats:
         """float32 [n, dimension]: given ones as they are, the others from the embedder in one call."""
+        dimension = self._codebooks[item_type].dimension
         embeddings: NDArray[np.float32] = np.empty((len(upserts), dimension), np.float32)
         without = [row for row, event in enumerate(upserts) if event.embedding is None]
         for row, event in enumerate(upserts):
             if event.embedding is not None:
                 embeddings[row] = event.embedding
         if without:
-            assert self.embedder is not None
-            embeddings[without] = self.embedder.embed([event_text(upserts[row]) for row in without])
+            embedder = self.embedder_of(item_type)
+            assert embedder is not None
+            embeddings[without] = embedder.embed([event_text(upserts[row]) for row in without])
         return embeddings
 
 

@@ -31,9 +31,11 @@ class FitReport(NamedTuple):
 
 
 def fit_catalog(
-    items: Sequence[Upsert], level_sizes: Sequence[int], embedder: str, folder: Path, *, seed: int = 0
-) -> tuple[dict[str, Codebook], list[FitReport]]:
+    items: Sequence[Upsert], level_sizes: Sequence[int], embedder: str, folder: Path, *, seed: int = 0,
+    level_sizes_of: Mapping[str, Sequence[int]] | None = None,
+) -> tuple[dict[str, Codebook], list[FitReport]]:  # fmt: skip
     """Write `folder`/codebooks, and `folder`/embedder where `embedder` is "lexical": that one is fitted on the items.
+    `level_sizes_of`: of types that do not have `level_sizes`.
 
     StartupError where there is no item, or a type has fewer items than codes.
     """
@@ -49,7 +51,9 @@ def fit_catalog(
     vectors = chosen.embed(texts)
     books, reports = {}, []
     for item_type, rows in rows_by_type(items).items():
-        book, report = _fit(item_type, chosen.name, vectors[rows], level_sizes, seed)
+        book, report = fit_type(
+            item_type, chosen.name, vectors[rows], (level_sizes_of or {}).get(item_type, level_sizes), seed
+        )
         book.save(folder / "codebooks")
         books[item_type] = book
         reports.append(report)
@@ -64,9 +68,10 @@ def rows_by_type(items: Sequence[Upsert]) -> Mapping[str, list[int]]:
     return dict(sorted(rows.items()))
 
 
-def _fit(
+def fit_type(
     item_type: str, embedder: str, vectors: Vectors, level_sizes: Sequence[int], seed: int
 ) -> tuple[Codebook, FitReport]:
+    """One type's codebook. StartupError where it has fewer items than codes."""
     try:
         book = fit_codebook(item_type, embedder, vectors, level_sizes, seed=seed)
     except ValueError as error:

@@ -18,7 +18,7 @@ from neo_runtime.catalog.encode import ContentEncoder, Encoded, event_text, text
 from neo_runtime.catalog.fit import rows_by_type
 from neo_runtime.catalog.item import Placement, Upsert
 from neo_runtime.catalog.reader import CatalogReader
-from neo_runtime.embed.base import Embedder, item_text
+from neo_runtime.embed.base import Embedder, item_text, of_type
 from neo_runtime.errors import EventError, MismatchError, StartupError
 from neo_runtime.sid.codebook import Codebook, Floats
 from neo_runtime.sid.fit import fit_codebook
@@ -107,7 +107,7 @@ def _embed_again(
             if text_hash(text) == record.content_hash:
                 texts[at] = text
     if texts:
-        vectors[list(texts)] = embedder.embed(list(texts.values()))
+        vectors[list(texts)] = of_type(embedder, codebook.item_type).embed(list(texts.values()))
     return vectors
 
 
@@ -139,7 +139,8 @@ def report_candidates(
     newest = list({item.key: item for item in items}.values())
     reports, left_out = [], []
     for item_type, rows in rows_by_type(newest).items():
-        vectors, times = embedder.embed([event_text(newest[row]) for row in rows]), _times(newest, rows)
+        vectors = of_type(embedder, item_type).embed([event_text(newest[row]) for row in rows])
+        times = _times(newest, rows)
         source = embedded(vectors.__getitem__)
         for sizes in settings:
             name = "×".join(map(str, sizes))

@@ -8,7 +8,21 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from neo_runtime.cli import ask, catalog, demo, embed, kafka, letters, serve, sids, snapshot, storage
+from neo_runtime.cli import (
+    ask,
+    catalog,
+    data,
+    demo,
+    embed,
+    evaluate,
+    kafka,
+    letters,
+    serve,
+    sids,
+    snapshot,
+    storage,
+    train,
+)
 from neo_runtime.cli.show import errors
 from neo_runtime.errors import NeoError
 from neo_runtime.observability.logging import configure_logging
@@ -25,12 +39,15 @@ app.command()(serve.serve)
 app.command()(ask.rank)
 app.command()(ask.generate)
 app.command()(ask.status)
+app.command()(evaluate.evaluate)
 catalog.app.command()(storage.info)
 catalog.app.command()(storage.verify)
 catalog.app.add_typer(letters.app, name="dead-letters")
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(catalog.items, name="items")
 app.add_typer(sids.app, name="sids")
+app.add_typer(data.app, name="data")
+app.add_typer(train.app, name="train")
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(embed.app, name="embed")
 app.add_typer(kafka.app, name="kafka")

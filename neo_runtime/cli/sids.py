@@ -14,6 +14,7 @@ from neo_runtime.cli.ask import AsJson
 from neo_runtime.cli.catalog import CatalogFolder
 
 if TYPE_CHECKING:
+    from neo_runtime.catalog.fit import FitReport
     from neo_runtime.config import Settings
     from neo_runtime.embed import Embedder
     from neo_runtime.sid.report import TypeReport
@@ -25,24 +26,53 @@ DEFAULT_LEVELS = "256,256,256"
 
 @app.command()
 def fit(
-    files: Annotated[list[Path], typer.Argument(help="Item files (JSON lines, may be .gz).", exists=True)],
+    files: Annotated[
+        list[Path], typer.Argument(help="Item files (JSON lines, may be .gz), or one data folder.", exists=True)
+    ],
     out: Annotated[Path, typer.Option(help="Folder that the codebooks go to.")],
-    levels: Annotated[str, typer.Option(help="Codes per level, for every type.", metavar="K,K,…")] = DEFAULT_LEVELS,
+    levels: Annotated[
+        list[str] | None,
+        typer.Option(help="Codes per level, for every type or one: 256,256 or film=1024,64.", metavar="[TYPE=]K,K,…"),
+    ] = None,
     embedder: Annotated[
         str,
         typer.Option(help="minilm, lexical (fitted on the items), lexical:FOLDER or st:NAME.", envvar="NEO_EMBEDDER"),
     ] = "lexical",
+    collaborative: Annotated[
+        float,
+        typer.Option(help="Data folder: weight of what users say of an item beside its text's 1.", min=0),
+    ] = 0.0,
+    order: Annotated[
+        str, typer.Option(help="Data folder: raw or shuffled, of a user's items of one day.")
+    ] = "shuffled",
+    fit_on: Annotated[str, typer.Option("--fit", help="Data folder: T, the training part, or TV.")] = "T",
     seed: Annotated[int, typer.Option(help="Of the k-means.")] = 0,
 ) -> None:
     """Fit one residual k-means codebook per item type (NEO, stage 1).
 
-    neo sids fit films.jsonl books.jsonl --levels 64,64,64 --out codebooks
-    """
-    from neo_runtime.catalog.fit import fit_catalog
-    from neo_runtime.cli.show import table
-    from neo_runtime.ingest.bulk import read_upserts
+    Of a data folder, embeddings.npy comes too: the vector of each item line, for `neo catalog load --embeddings`. With
+    --collaborative an item's vector is its text beside where users meet it; new items get the second half from their
+    text, by the embedder that is written beside the codebooks.
 
-    _, reports = fit_catalog(read_upserts(files), _sizes(levels), embedder, out, seed=seed)
+    neo sids fit films.jsonl books.jsonl --levels 64,64,64 --out codebooks
+
+    neo sids fit my-data --collaborative 1 --levels 1024,64 --levels office=256,64 --out my-sids
+    """
+    from neo_runtime.cli.show import table
+
+    sizes, sizes_of = _sizes_of(levels or [DEFAULT_LEVELS])
+    if len(files) == 1 and files[0].is_dir():
+        reports = _fit_folder(
+            files[0], out, order, fit_on, levels=sizes, levels_of=sizes_of, embedder=embedder,
+            collaborative=collaborative, seed=seed,
+        )  # fmt: skip
+    elif collaborative:
+        raise typer.BadParameter("--collaborative needs interactions: name one data folder, not item files")
+    else:
+        from neo_runtime.catalog.fit import fit_catalog
+        from neo_runtime.ingest.bulk import read_upserts
+
+        _, reports = fit_catalog(read_upserts(files), sizes, embedder, out, seed=seed, level_sizes_of=sizes_of)
     rows = [(*report[:-1], f"{report.mean_squared_error:.4f}") for report in reports]
     table(f"codebooks in {out / 'codebooks'}", ("type", "items", "codebook", "colliding items", "error²"), rows)
 
@@ -108,6 +138,30 @@ def report(
 
         write_report(out, reports, said)
     show_reports(reports, said, out, json=json)
+
+
+def _fit_folder(data: Path, out: Path, order: str, fit_on: str, **fields: object) -> list[FitReport]:
+    from neo_runtime.data.dataset import read_dataset
+    from neo_runtime.data.split import Fit, Order
+    from neo_runtime.training.recipe import SidsRecipe
+    from neo_runtime.training.sids import fit_sids
+
+    if order not in tuple(Order) or fit_on not in tuple(Fit):
+        raise typer.BadParameter(f"--order is one of {', '.join(Order)}, --fit one of {', '.join(Fit)}")
+    recipe = SidsRecipe.model_validate(fields)
+    return fit_sids(read_dataset(data), recipe, out, order=Order(order), fit=Fit(fit_on))
+
+
+def _sizes_of(levels: Sequence[str]) -> tuple[list[int], dict[str, list[int]]]:
+    """Of all types, and of single ones."""
+    sizes, sizes_of = _sizes(DEFAULT_LEVELS), dict[str, list[int]]()
+    for text in levels:
+        item_type, equals, numbers = text.rpartition("=")
+        if equals:
+            sizes_of[item_type] = _sizes(numbers)
+        else:
+            sizes = _sizes(numbers)
+    return sizes, sizes_of
 
 
 def _of_catalog(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,19 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """float32 [len(texts), dimension], rows of length 1, in the order of the texts."""
+
+
+@runtime_checkable
+class TypedEmbedder(Embedder, Protocol):
+    """One whose vector of a text depends on the type of the item that it stands for."""
+
+    def of_type(self, item_type: str) -> Embedder:
+        """For texts of items of that type."""
+
+
+def of_type(embedder: Embedder, item_type: str) -> Embedder:
+    """The embedder for texts of a type's items, whatever kind it is."""
+    return embedder.of_type(item_type) if isinstance(embedder, TypedEmbedder) else embedder
 
 
 def unit_rows(vectors: Vectors) -> Vectors:

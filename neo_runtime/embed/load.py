@@ -11,8 +11,17 @@ from neo_runtime.errors import ModelError
 EMBEDDER_FOLDER = "embedder"
 
 
+def load_folder(folder: Path) -> Embedder:
+    """Whatever kind lies there. ModelError where none does."""
+    from neo_runtime.embed.mixed import MIXED_FILE, MixedEmbedder
+
+    if (folder / MIXED_FILE).exists():
+        return MixedEmbedder.load(folder)
+    return load_embedder(f"lexical:{folder}")
+
+
 def load_embedder(spec: str, *, device: str = "cpu") -> Embedder:
-    """`minilm`, `lexical:FOLDER` or `st:NAME_OR_FOLDER`. ModelError says what to install or to do."""
+    """`minilm`, `lexical:FOLDER`, `mixed:FOLDER` or `st:NAME_OR_FOLDER`. ModelError says what to install or to do."""
     kind, colon, place = spec.partition(":")
     match kind, bool(colon), bool(place):
         case "minilm", False, False:
@@ -23,10 +32,15 @@ def load_embedder(spec: str, *, device: str = "cpu") -> Embedder:
             from neo_runtime.embed.lexical import LexicalEmbedder
 
             return LexicalEmbedder.load(Path(place))
+        case "mixed", True, True:
+            from neo_runtime.embed.mixed import MixedEmbedder
+
+            return MixedEmbedder.load(Path(place))
         case "st", True, True:
             from neo_runtime.embed.transformer import SentenceTransformerEmbedder
 
             return SentenceTransformerEmbedder(place, device=device)
     raise ModelError(
-        f"unknown embedder {spec!r}: write minilm, lexical:FOLDER or st:NAME_OR_FOLDER", reason="EMBEDDER_UNUSABLE"
+        f"unknown embedder {spec!r}: write minilm, lexical:FOLDER, mixed:FOLDER or st:NAME_OR_FOLDER",
+        reason="EMBEDDER_UNUSABLE",
     )

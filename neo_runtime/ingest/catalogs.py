@@ -10,7 +10,7 @@ import structlog
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.config import Settings
 from neo_runtime.embed import Embedder, load_embedder
-from neo_runtime.embed.load import EMBEDDER_FOLDER
+from neo_runtime.embed.load import EMBEDDER_FOLDER, load_folder
 from neo_runtime.errors import StartupError
 from neo_runtime.sid.assign import CollisionPolicy
 from neo_runtime.sid.codebook import load_codebooks
@@ -53,7 +53,7 @@ def embedder_of(folder: Path, spec: str) -> Embedder | None:
     if spec:
         return load_embedder(spec)
     if (folder / EMBEDDER_FOLDER).is_dir():
-        return load_embedder(f"lexical:{folder / 'embedder'}")
+        return load_folder(folder / EMBEDDER_FOLDER)
     names = {codebook.embedder for codebook in load_codebooks(folder / "codebooks").values()}
     if len(names) == 1 and next(iter(names)).startswith("all-MiniLM-L6-v2@"):
         return load_embedder("minilm")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -28,7 +29,7 @@ from tenacity import RetryError
 
 from neo_runtime.catalog.encode import event_text
 from neo_runtime.catalog.item import RawRecord, Upsert, validate_upsert
-from neo_runtime.embed.base import Embedder
+from neo_runtime.embed.base import Embedder, Vectors, of_type
 from neo_runtime.errors import EventError, StartupError
 from neo_runtime.ingest.broker import TOO_LARGE, BrokerUnavailableError, Outage, close_quietly, dial, end_producer
 from neo_runtime.ingest.event import CONTENT_TYPE, PROTOBUF, decode, encode
@@ -143,7 +144,7 @@ class EmbeddingStage:
     def _embedded(self, records: list[RawRecord]) -> tuple[list[Ready], int]:
         """Every record as it goes on, those that lack an embedding with one; and how many those were."""
         wanting = {place: event for place, record in enumerate(records) if (event := _wanting(record)) is not None}
-        vectors = self._embedder.embed([event_text(event) for event in wanting.values()]) if wanting else ()
+        vectors = self._vectors(list(wanting.values()))
         ready: list[Ready] = [
             (record.key, record.value, [(name, value or b"") for name, value in record.headers]) for record in records
         ]
@@ -152,6 +153,17 @@ class EmbeddingStage:
             kept = [header for header in ready[place][2] if header[0].lower() != CONTENT_TYPE]
             ready[place] = (said.key, said.value, [*kept, *said.headers])
         return ready, len(wanting)
+
+    def _vectors(self, events: Sequence[Upsert]) -> list[Vectors]:
+        """Of each event, in their order; one call for each type."""
+        rows_of: dict[str, list[int]] = {}
+        for row, event in enumerate(events):
+            rows_of.setdefault(event.key.type, []).append(row)
+        vectors: dict[int, Vectors] = {}
+        for item_type, rows in rows_of.items():
+            found = of_type(self._embedder, item_type).embed([event_text(events[row]) for row in rows])
+            vectors.update(zip(rows, found, strict=True))
+        return [vectors[row] for row in range(len(events))]
 
     def _tell_lag(self) -> None:
         """Of the partitions that are ours now: of one that went, another member tells."""

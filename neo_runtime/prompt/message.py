@@ -28,7 +28,7 @@ class Conversation:
 
 
 class Task(Enum):
-    """The four task families of NEO (paper, stage 3)."""
+    """The four task families of NEO (paper, stage 3). UNDERSTAND of one item describes it, of several their user."""
 
     RECOMMEND = "recommend"
     RETRIEVE = "retrieve"

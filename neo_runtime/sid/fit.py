@@ -18,8 +18,12 @@ def fit_codebook(
     *,
     seed: int = 0,
     iterations: int = 25,
+    start: Codebook | None = None,
 ) -> Codebook:
-    """Codebook of `level_sizes` for embeddings [n, dim]. ValueError where there are fewer items than codes."""
+    """Codebook of `level_sizes` for embeddings [n, dim]. ValueError where there are fewer items than codes.
+
+    `start`: the codebook to refresh, of the same sizes and dimension: its centroids are where k-means begins.
+    """
     if len(embeddings) < max(level_sizes):
         raise ValueError(
             f"{item_type}: {len(embeddings)} items cannot fill {max(level_sizes)} codes; "
@@ -31,7 +35,7 @@ def fit_codebook(
         kmeans = faiss.Kmeans(
             residual.shape[1], size, niter=iterations, seed=seed + level, min_points_per_centroid=1, verbose=False
         )
-        kmeans.train(residual)
+        kmeans.train(residual, init_centroids=None if start is None else np.ascontiguousarray(start.centroids[level]))
         centroids = np.array(kmeans.centroids, np.float32)
         levels.append(centroids)
         _, nearest = kmeans.index.search(residual, 1)

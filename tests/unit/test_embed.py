@@ -219,7 +219,7 @@ class TestMiniLM:
 class TestLoading:
     @pytest.mark.parametrize("spec", ["", "minilm:", "minilm:x", "lexical", "lexical:", "st:", "bert:x"])
     def test_an_unknown_spec_names_the_known_ones(self, spec: str) -> None:
-        with pytest.raises(ModelError, match="write minilm, lexical:FOLDER or st:NAME_OR_FOLDER"):
+        with pytest.raises(ModelError, match="write minilm, lexical:FOLDER, mixed:FOLDER or st:NAME_OR_FOLDER"):
             load_embedder(spec)
 
     def test_a_missing_minilm_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""Task families of the stages, each a numbered stream of samples, and their mixture."""

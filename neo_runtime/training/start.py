@@ -1,0 +1,66 @@
+"""What training starts from: any Hugging Face decoder, or a fresh small one, with markers and codes as tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from neo_runtime.data.dataset import Dataset
+from neo_runtime.errors import ModelError
+from neo_runtime.model.checkpoint import NeoModel
+from neo_runtime.model.fresh import DecoderShape, fresh_decoder, fresh_tokenizer
+from neo_runtime.prompt.tasks import PROFILE_WORDINGS, TYPE_WORDINGS, WORDINGS, with_article
+from neo_runtime.sid.codebook import load_codebooks
+from neo_runtime.training.recipe import BaseRecipe
+from neo_runtime.training.rows import start_from_centroids
+
+# Of the words that every prompt has, so that the fitted tokenizer spends few tokens on them.
+_WORDING_REPEATS = 20
+
+
+def start_model(name: str, recipe: BaseRecipe, codebooks_folder: Path, dataset: Dataset) -> NeoModel:
+    """ModelError where the decoder cannot be loaded or extended."""
+    codebooks = load_codebooks(codebooks_folder)
+    torch.manual_seed(recipe.seed)
+    if recipe.is_fresh:
+        tokenizer = fresh_tokenizer(_texts(dataset), recipe.text_tokens)
+        shape = DecoderShape(
+            recipe.width, recipe.layers, recipe.heads, recipe.key_value_heads, recipe.feed_forward,
+            recipe.context_tokens,
+        )  # fmt: skip
+        lm = fresh_decoder(shape, len(tokenizer), end_token=tokenizer.eos_token_id, seed=recipe.seed)
+    else:
+        lm, tokenizer = _pretrained(recipe.name)
+    model = NeoModel.extend(name, lm, tokenizer, codebooks)
+    if recipe.code_rows == "centroids":
+        start_from_centroids(model, seed=recipe.seed)
+    note = f"from {recipe.name}" if recipe.name else "from random weights"
+    return replace(model, note=f"Trained with `neo train` {note}.")
+
+
+def _pretrained(name: str) -> tuple[torch.nn.Module, object]:
+    try:
+        return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32), AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"base {name!r}: no decoder can be loaded from there ({error})") from error
+
+
+def _texts(dataset: Dataset) -> Iterable[str]:
+    """What the model will read and write."""
+    yield from _wordings(list(dataset.items))
+    for item_type in dataset.items:
+        for text in dataset.texts(item_type):
+            yield text
+            yield text.lower()
+
+
+def _wordings(types: list[str]) -> Iterator[str]:
+    for _ in range(_WORDING_REPEATS):
+        for wordings in (*WORDINGS.values(), PROFILE_WORDINGS, TYPE_WORDINGS):
+            for words in wordings:
+                for item_type in types:
+                    yield words.replace("{type}", with_article(item_type))

@@ -1,0 +1,38 @@
+"""A data folder of films and books with words, attributes and users of two tastes, to train on in a test."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+THEMES = ("space", "war", "love", "ships", "crime", "magic")
+NOUNS = ("journey", "night", "garden", "river", "machine", "letter", "island", "winter")
+PER_TYPE = 48
+
+
+def write_shop(folder: Path, *, users: int = 160, seed: int = 0) -> Path:
+    """Every other user likes one half of the themes; most of them know films and books."""
+    random = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    items: dict[str, list[int]] = {}
+    with (folder / "items.jsonl").open("w") as file:
+        for place in range(PER_TYPE):
+            for name in ("film", "book"):  # taking turns: lines are not in the order of types
+                theme, noun = THEMES[place % len(THEMES)], NOUNS[place % len(NOUNS)]
+                line: dict[str, object] = {
+                    "type": name, "id": f"{name[0]}{place}", "title": f"The {theme} {noun} {place}",
+                    "description": f"A {name} about {theme}.", "attributes": {"genres": [theme, "classic"]},
+                }  # fmt: skip
+                file.write(json.dumps(line) + "\n")
+                items.setdefault(theme, []).append(place)
+    with (folder / "interactions.jsonl").open("w") as file:
+        for user in range(users):
+            liked = [place for place in range(PER_TYPE) if place % len(THEMES) % 2 == user % 2]
+            for name in ("film", "book")[: 1 + (user % 3 > 0)]:
+                chosen = random.permutation(liked)[: int(random.integers(4, 10))]
+                for day, place in enumerate(chosen.tolist()):
+                    done = {"user": f"u{user}", "item": f"{name}/{name[0]}{place}", "day": day // 2}
+                    file.write(json.dumps(done) + "\n")
+    return folder

@@ -1,0 +1,229 @@
+"""What the task families ask and answer, and how they are mixed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neo_runtime.data.dataset import Dataset, read_dataset
+from neo_runtime.data.split import Fit, Order, leave_one_out
+from neo_runtime.errors import DataError
+from neo_runtime.evaluation.search import evaluation_queries
+from neo_runtime.prompt.message import Task, TaskPrompt
+from neo_runtime.prompt.tasks import PROFILE_WORDINGS, WORDINGS, say
+from neo_runtime.training.examples import ExampleWriter, Sample
+from neo_runtime.training.families import align_mixture, instruct_mixture
+from neo_runtime.training.recipe import StageRecipe, checked_recipe
+from neo_runtime.training.samples.histories import HistoryOptions, read_histories
+from neo_runtime.training.samples.items import ItemToText, ItemToType, Search
+from neo_runtime.training.samples.labelled import Explained, Profiles
+from neo_runtime.training.samples.mixture import Mixture, Part
+from neo_runtime.training.samples.next_item import NextItem
+from neo_runtime.training.sids import items_by_key
+from neo_runtime.training.teacher import TemplateTeacher
+from neo_runtime.types import ItemKey
+from tests.kit import tiny
+from tests.kit.interactions import write_folder
+from tests.kit.shop import write_shop
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return read_dataset(write_shop(tmp_path_factory.mktemp("shop")))
+
+
+def items_of(sample: Sample) -> list[ItemKey]:
+    return [part for turn in sample.conversation.turns for part in turn.parts if isinstance(part, ItemKey)]
+
+
+def words_of(sample: Sample) -> str:
+    return "".join(part for turn in sample.conversation.turns for part in turn.parts if isinstance(part, str))
+
+
+def drawn(family: object, place: int, seed: int = 0) -> Sample:
+    return family.sample(place, np.random.default_rng((seed, place)))  # type: ignore[attr-defined, no-any-return]
+
+
+PLAIN = HistoryOptions(window=20, context_share=0.0, dropped_share=0.0, shuffles_ties=False)
+
+
+class TestNextItem:
+    def test_the_answer_follows_the_history_in_the_training_part_alone(self, shop: Dataset) -> None:
+        histories = read_histories(shop, Order.RAW, Fit.T)["film"]
+        split = leave_one_out(shop.sequences["film"], len(shop.items["film"]), Order.RAW)
+        keys = [item.key for item in shop.items["film"]]
+        family = NextItem(histories, PLAIN, every_prefix=True)
+        rows = [row for row, items in enumerate(histories.rows) if len(items)]
+        for place in range(20):
+            sample = drawn(family, place)
+            expected = [keys[item] for item in split.training(Fit.T)[rows[place]].tolist()]
+            assert items_of(sample) + list(sample.answer) == expected
+
+    def test_without_targets_in_the_history_any_item_is_the_answer(self, shop: Dataset) -> None:
+        family = NextItem(read_histories(shop, Order.RAW, Fit.T)["film"], PLAIN, every_prefix=False)
+        lengths = {len(items_of(drawn(family, 0, seed))) for seed in range(60)}
+        assert min(lengths) == 0
+        assert len(lengths) > 2
+
+    def test_what_the_user_did_elsewhere_comes_first_and_is_no_target(self, shop: Dataset) -> None:
+        options = HistoryOptions(context_share=1.0, dropped_share=0.0, context_window=3)
+        family = NextItem(read_histories(shop, Order.RAW, Fit.T)["film"], options, every_prefix=True)
+        samples = [drawn(family, place) for place in range(len(family))]
+        with_context = [sample for sample in samples if sample.context_items]
+        assert len(with_context) > len(samples) / 3
+        for sample in with_context:
+            types = [key.type for key in items_of(sample)]
+            assert types[: sample.context_items] == ["book"] * sample.context_items
+            assert "book" not in types[sample.context_items :]
+            assert sample.context_items <= 3
+
+    def test_what_is_held_out_of_another_type_is_never_seen(self, tmp_path: Path) -> None:
+        """Though it came before, and times tell so."""
+        lines = [{"user": "u", "item": f"book/{n}", "time": 100 + n} for n in range(5)]
+        lines += [{"user": "u", "item": f"film/{n}", "time": 1_000 + n} for n in range(5)]
+        histories = read_histories(
+            read_dataset(write_folder(tmp_path, {"film": 5, "book": 5}, lines)), Order.RAW, Fit.T
+        )
+        options = HistoryOptions(context_share=1.0, dropped_share=0.0)
+        seen = histories["film"].elsewhere(0, options, np.random.default_rng(0))
+        assert seen == [ItemKey("book", "0"), ItemKey("book", "1"), ItemKey("book", "2")]
+
+    def test_long_histories_come_in_several_windows(self, shop: Dataset) -> None:
+        histories = read_histories(shop, Order.RAW, Fit.T)["film"]
+        options = HistoryOptions(window=2, context_share=0.0, dropped_share=0.0)
+        family = NextItem(histories, options, every_prefix=True)
+        assert len(family) > len(histories)
+        assert max(len(items_of(drawn(family, place))) for place in range(len(family))) == 2
+
+    def test_items_of_one_day_change_places_and_days_do_not(self, shop: Dataset) -> None:
+        histories = read_histories(shop, Order.RAW, Fit.T)["film"]
+        options = HistoryOptions(context_share=0.0, dropped_share=0.0)
+        row = int(np.argmax(histories.rows.lengths))
+        plain = histories.drawn(row, PLAIN, np.random.default_rng(0))
+        orders = [histories.drawn(row, options, np.random.default_rng(seed)) for seed in range(20)]
+        assert len({tuple(order) for order in orders}) > 1
+        assert all(set(order[:2]) == set(plain[:2]) for order in orders)  # two items a day
+
+
+class TestItems:
+    def test_an_item_is_described_and_typed_in_words(self, shop: Dataset) -> None:
+        items = shop.items["film"]
+        described, typed = drawn(ItemToText(items), 3), drawn(ItemToType(items), 3)
+        assert items[3].title in str(described.answer[0])
+        assert typed.answer == ("a film",)
+        assert items_of(described) == items_of(typed) == [items[3].key]
+
+    def test_searches_are_of_all_kinds_and_none_is_evaluated(self, shop: Dataset) -> None:
+        evaluated = {query.text for query in evaluation_queries(shop, "film")}
+        family = Search(shop.items["film"], evaluated)
+        samples = [drawn(family, place, seed) for place in range(len(family)) for seed in range(4)]
+        asked = [words_of(sample).split(": ")[-1].rstrip(".") for sample in samples]
+        assert len(set(asked)) > len(samples) / 4
+        titles = {item.title for item in shop.items["film"]}
+        assert not (set(asked) & evaluated) - titles  # what nothing new could be made of is asked for by its title
+
+
+class TestLabelled:
+    def test_explanations_name_what_target_and_history_share(self, shop: Dataset) -> None:
+        items = items_by_key(shop)
+        histories = read_histories(shop, Order.RAW, Fit.T)["film"]
+        family = Explained(histories, items, TemplateTeacher(items.values()), 30, PLAIN, 0)
+        assert len(family) == 30
+        for place in range(30):
+            sample = drawn(family, place)
+            target = sample.answer[1]
+            assert isinstance(target, ItemKey)
+            reason = str(sample.answer[2])
+            genres = {genre for key in items_of(sample) for genre in items[key].attributes["genres"]}  # type: ignore[union-attr]
+            named = reason.split("You like ")[1].rstrip(".").split(" and ")
+            assert set(named) <= genres & set(items[target].attributes["genres"])  # type: ignore[arg-type]
+
+    def test_profiles_are_asked_for_as_serving_asks(self, shop: Dataset) -> None:
+        items = items_by_key(shop)
+        histories = read_histories(shop, Order.RAW, Fit.T)["film"]
+        family = Profiles(histories, items, TemplateTeacher(items.values()), 30, PLAIN, 0)
+        asked = set()
+        for place in range(len(family)):
+            sample = drawn(family, place)
+            history = tuple(items_of(sample))
+            said = [say(TaskPrompt(Task.UNDERSTAND, "", history), (), n) for n in range(len(PROFILE_WORDINGS))]
+            assert sample.conversation in said
+            asked.add(said.index(sample.conversation))
+            assert str(sample.answer[0]).startswith("Likes ")
+        assert len(asked) > 8
+
+    def test_labels_are_the_same_each_time(self, shop: Dataset) -> None:
+        items = items_by_key(shop)
+        histories = read_histories(shop, Order.RAW, Fit.T)["book"]
+        made = [Profiles(histories, items, TemplateTeacher(items.values()), 10, PLAIN, 5) for _ in range(2)]
+        assert [drawn(made[0], place) for place in range(10)] == [drawn(made[1], place) for place in range(10)]
+
+
+def test_mixed_tasks_have_twenty_wordings() -> None:
+    assert len(set(WORDINGS[Task.EXPLAIN])) == len(set(PROFILE_WORDINGS)) == 20
+    assert all(words.count("{history}") == words.count("{type}") == 1 for words in WORDINGS[Task.EXPLAIN])
+
+
+def test_context_codes_are_no_targets() -> None:
+    model = tiny.model()
+    film, book = ItemKey("film", "a"), ItemKey("book", "b")
+    writer = ExampleWriter(model, {film: 77, book: 9}, learn_history=True)
+    conversation = say(TaskPrompt(Task.RECOMMEND, "film"), (book, film))
+    sample = Sample(conversation, (film,), context_items=1)
+    tokens, learned = writer.write(sample)
+    prompt = tokens[: len(tokens) - 6]
+    targets = [token for token, counts in zip(prompt, learned, strict=False) if counts]
+    assert targets == model.vocabulary.span("film", model.vocabulary.spaces["film"].unpack_one(77))[1:-1]
+
+
+class Numbers:
+    """Sample n is answered with its number."""
+
+    def __init__(self, count: int, name: str = "") -> None:
+        self._count, self._name = count, name
+
+    def __len__(self) -> int:
+        return self._count
+
+    def sample(self, place: int, random: np.random.Generator) -> Sample:
+        return Sample(say(TaskPrompt(Task.RECOMMEND, "film"), ()), (f"{self._name}{place}",))
+
+
+def answers(mixture: Mixture, numbers: Sequence[int]) -> list[str]:
+    return [str(mixture.sample(number).answer[0]) for number in numbers]
+
+
+class TestMixture:
+    def test_an_epoch_has_each_task_in_its_share(self) -> None:
+        mixture = Mixture({"a": Part(Numbers(100, "a"), 1.0), "b": Part(Numbers(100, "b"), 0.25)})
+        assert len(mixture) == 125
+        first = answers(mixture, range(125))
+        assert Counter(answer[0] for answer in first) == {"a": 100, "b": 25}
+        assert len(set(first)) == 125
+        assert first != sorted(first)
+
+    def test_what_a_share_leaves_out_comes_in_the_next_epochs(self) -> None:
+        mixture = Mixture({"b": Part(Numbers(100, "b"), 0.25)})
+        assert len(set(answers(mixture, range(100)))) == 100
+
+    def test_a_number_names_one_sample_whoever_asks(self) -> None:
+        first, second = (Mixture({"a": Part(Numbers(50, "a"), 1.5)}, seed=3) for _ in range(2))
+        assert answers(first, range(200)) == answers(second, range(200))
+        assert answers(second, [170, 3]) == [answers(first, range(200))[place] for place in (170, 3)]
+
+    def test_nothing_to_learn_is_an_error(self) -> None:
+        with pytest.raises(DataError, match="no samples"):
+            Mixture({"a": Part(Numbers(10), 0.0), "b": Part(Numbers(0), 1.0)})
+
+
+def test_a_stage_takes_all_its_tasks_from_a_data_folder(shop: Dataset, tmp_path: Path) -> None:
+    recipe = checked_recipe({"data": tmp_path, "out": tmp_path}, "test")
+    instructed = instruct_mixture(shop, recipe, recipe.stage("instruct"), tmp_path / "labels.jsonl")
+    tasks = {name.partition(",")[0] for name in instructed.counts}
+    assert tasks == {"search", "item to text", "item to type", "next item", "explain", "profile"}
+    aligned = align_mixture(shop, StageRecipe())
+    assert {name.partition(",")[0] for name in aligned.counts} == {"item to text", "text to item", "item to type"}
