@@ -1,0 +1,194 @@
+"""A trained model among the rankers: its lists are its own probabilities, its answers are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from typer.testing import CliRunner
+
+from neo_runtime.cli.main import app
+from neo_runtime.data.dataset import Dataset, read_dataset
+from neo_runtime.data.line import Query
+from neo_runtime.data.split import Fit, Order, Part, leave_one_out
+from neo_runtime.errors import DataError, StartupError
+from neo_runtime.evaluation.answers import _f1, check_answers
+from neo_runtime.evaluation.neo import BEAMS, NeoModels, NeoRanker, NeoSearcher
+from neo_runtime.evaluation.ranker import NONE
+from neo_runtime.evaluation.served import ServedModel
+from neo_runtime.prompt.message import Conversation, Task, TaskPrompt, Turn
+from neo_runtime.prompt.render import PromptRenderer
+from neo_runtime.prompt.tasks import say
+from neo_runtime.training.recipe import checked_recipe
+from neo_runtime.training.stages import Training
+from neo_runtime.types import ItemKey
+from tests.kit.shop import write_shop
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `data` and, trained on its shuffled order for seconds, `model`."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_shop(folder / "data")
+    recipe = checked_recipe(
+        {
+            "name": "shop", "data": folder / "data", "out": folder / "model",
+            "sids": {"levels": [8, 8], "collaborative": 1.0, "collaborative_dimension": 8},
+            "base": {
+                "width": 32, "layers": 1, "heads": 2, "key_value_heads": 1, "feed_forward": 64, "text_tokens": 400,
+            },
+            "samples": {"context_items": 3},
+            "instruct": {"steps": 150, "batch_tokens": 1_024, "warmup_steps": 20},
+        },
+        "test",
+    )  # fmt: skip
+    Training(recipe, read_dataset(recipe.data), Console(quiet=True)).run()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(trained: Path) -> Dataset:
+    return read_dataset(trained / "data")
+
+
+@pytest.fixture(scope="module")
+def models(trained: Path, dataset: Dataset) -> Iterator[NeoModels]:
+    found = NeoModels([trained / "model"], trained / "data", dataset)
+    yield found
+    found.close()
+
+
+def probabilities(
+    served: ServedModel, dataset: Dataset, item_type: str, history: list[ItemKey]
+) -> dict[ItemKey, float]:
+    """Of every item of the type, one forward pass each, by the model alone."""
+    model, space = served.model, served.model.codebooks[item_type].space
+    keys = [item.key for item in dataset.items[item_type]]
+    sids = served.catalog.reader.pin([*keys, *history]).sids
+    renderer = PromptRenderer(model.tokenizer, model.vocabulary)
+    prompt = renderer.render(say(TaskPrompt(Task.RECOMMEND, item_type), tuple(history)), sids)
+    found = {}
+    for key in keys:
+        span = model.vocabulary.span(item_type, space.unpack_one(sids[key]))
+        with torch.inference_mode():
+            logits = model.lm(torch.tensor([[*prompt, *span]])).logits[0].float()
+        total = 0.0
+        for level, token in enumerate(span[1:-1]):
+            codes = model.vocabulary.level_tokens(item_type, level)
+            scores = logits[len(prompt) + level, codes].log_softmax(-1)
+            total += float(scores[token - codes.start])
+        found[key] = total
+    return found
+
+
+def test_lists_are_the_items_that_the_model_finds_likeliest(models: NeoModels, dataset: Dataset) -> None:
+    split = leave_one_out(dataset.sequences["film"], len(dataset.items["film"]), Order.SHUFFLED)
+    ranker = NeoRanker(models, 0)
+    ranker.fit(split, Fit.T)
+    cases = split.cases(Part.TEST).take(np.arange(0, 90, 10))
+    ranked = ranker.rank(cases.asked)
+    with models.served(models.trained[0]) as served:
+        for place, row in enumerate(cases.asked.rows.tolist()):
+            history = [dataset.items["film"][item].key for item in cases.asked.histories[place].tolist()]
+            prompt = [*ranker._elsewhere(row), *history]
+            expected = probabilities(served, dataset, "film", prompt)
+            for key in history:
+                del expected[key]
+            best = sorted(expected.values(), reverse=True)[:BEAMS]
+            kept = ranked.items[place] != NONE
+            assert kept.sum() == len(best)
+            np.testing.assert_allclose(ranked.scores[place][kept], best, atol=1e-4)
+            named = [expected[dataset.items["film"][item].key] for item in ranked.items[place][kept].tolist()]
+            np.testing.assert_allclose(ranked.scores[place][kept], named, atol=1e-4)
+
+
+def test_what_users_did_elsewhere_is_in_the_prompt_and_their_held_out_items_are_not(
+    models: NeoModels, dataset: Dataset
+) -> None:
+    film, book = (
+        leave_one_out(dataset.sequences[name], len(dataset.items[name]), Order.SHUFFLED) for name in ("film", "book")
+    )
+    ranker = NeoRanker(models, 0)
+    ranker.fit(film, Fit.T)
+    training = book.training(Fit.T)
+    rows = {int(user): row for row, user in enumerate(book.sequences.users)}
+    seen = 0
+    for row, user in enumerate(film.sequences.users.tolist()):
+        found = ranker._elsewhere(row)
+        known = training[rows[user]].tolist() if user in rows else []
+        assert found == [dataset.items["book"][place].key for place in known[-3:]]
+        seen += bool(found)
+    assert seen > 50
+
+
+def test_a_model_of_another_order_or_seed_is_not_taken_for_it(models: NeoModels, dataset: Dataset) -> None:
+    raw = leave_one_out(dataset.sequences["film"], len(dataset.items["film"]), Order.RAW)
+    with pytest.raises(DataError, match=r"raw order.*samples\.order"):
+        NeoRanker(models, 0).fit(raw, Fit.T)
+    shuffled = leave_one_out(dataset.sequences["film"], len(dataset.items["film"]), Order.SHUFFLED)
+    with pytest.raises(DataError, match="seed 1"):
+        NeoRanker(models, 1).fit(shuffled, Fit.T)
+    with pytest.raises(DataError, match="fitted on TV"):
+        NeoRanker(models, 0).fit(shuffled, Fit.TV)
+
+
+def test_a_folder_without_a_finished_model_is_named(tmp_path: Path, dataset: Dataset) -> None:
+    with pytest.raises(StartupError, match="neo train"):
+        NeoModels([tmp_path], tmp_path, dataset)
+
+
+def test_searches_find_items_of_the_type_alone(models: NeoModels, dataset: Dataset) -> None:
+    queries = [Query((theme, "journey"), (dataset.items["book"][0].key,)) for theme in ("space", "war", "love")]
+    ranked = NeoSearcher(models, models.trained[0], "book").search(queries)
+    assert ranked.items.shape == (3, BEAMS)
+    assert (ranked.items[:, :10] != NONE).all()
+    assert ranked.items.max() < len(dataset.items["book"])
+
+
+def test_every_check_of_answers_is_a_share_and_spans_are_always_real(models: NeoModels, dataset: Dataset) -> None:
+    with models.served(models.trained[0]) as served:
+        checks = {(check.item_type, check.name): check for check in check_answers(served, dataset)}
+    assert {item_type for item_type, _ in checks} == {"film", "book"}
+    assert all(0 <= check.share <= 1 for check in checks.values())
+    real = [check for (_, name), check in checks.items() if name.startswith("spans that are real")]
+    assert len(real) == 4
+    assert all(check.share == 1 for check in real if check.asked)
+    assert sum(check.asked for check in real) > 0
+
+
+def test_errors_of_single_requests_are_answers_too(models: NeoModels) -> None:
+    from neo_runtime.engine.api import Constraints, GenerateWork, RankWork
+    from neo_runtime.errors import NoEligibleItemError
+
+    hello = Conversation((Turn("user", ("hello",)),))
+    nothing = RankWork(hello, constraints=Constraints(("film",), allow=frozenset()))
+    with models.served(models.trained[0]) as served:
+        told = list[tuple[int, int]]()
+        answers = served.answers([nothing, GenerateWork(hello)] * 200, lambda done, total: told.append((done, total)))
+    assert all(isinstance(answer, NoEligibleItemError) for answer in answers[::2])
+    assert all(isinstance(answer, list) for answer in answers[1::2])
+    assert told[-1] == (400, 400)
+
+
+def test_one_command_adds_the_model_to_the_report(trained: Path, tmp_path: Path) -> None:
+    arguments = ["evaluate", str(trained / "data"), "--out", str(tmp_path), "--neo", str(trained / "model")]
+    done = CliRunner().invoke(
+        app, [*arguments, "--models", "popularity,neo,neo+pctm", "--search", "bm25,neo", "--orders", "shuffled"]
+    )
+    assert done.exit_code == 0, done.output
+    report = (tmp_path / "report.md").read_text()
+    assert "| neo+pctm | T | shuffled | fused |" in report
+    assert "## answers of model" in report
+    assert "spans that are real items, new words" in report
+
+
+@pytest.mark.parametrize(
+    ("stated", "true", "expected"),
+    [([], {"a"}, 0.0), (["a"], {"a"}, 1.0), (["a", "b"], {"a"}, 2 / 3), (["b"], {"a"}, 0.0), (["a", "a"], {"a"}, 1.0)],
+)
+def test_f1_of_stated_facts(stated: list[str], true: set[str], expected: float) -> None:
+    assert _f1(stated, true) == pytest.approx(expected)
