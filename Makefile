@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 
-.PHONY: help demo demo-kafka test lint format bench proto demo-model kafka clean
+.PHONY: help demo demo-kafka test lint format bench proto demo-model train kafka clean
 help:
 	@echo "make demo        set up, then show NEO Runtime at work"
 	@echo "make demo-kafka  the same through a real Kafka, started from pip"
@@ -12,6 +12,7 @@ help:
 	@echo "make bench       benchmarks beside their peers; results under benchmarks/results/"
 	@echo "make proto       write neo_runtime/v1 from protos/"
 	@echo "make demo-model  train the demo model again (about forty minutes)"
+	@echo "make train       train on the Amazon 2014 files (AMAZON=FOLDER) and evaluate"
 
 .venv/base: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed; set PYTHON=..."; exit 1; }
@@ -62,6 +63,13 @@ proto: .venv/dev
 
 demo-model: .venv/dev
 	$(BIN)/python -m neo_runtime.demo.build
+
+train: .venv/dev
+	@test -d "$(AMAZON)" || { echo "AMAZON=FOLDER names the Amazon 2014 files; docs/data.md describes them"; exit 1; }
+	test -d .neo/amazon || $(BIN)/neo data amazon $(AMAZON) .neo/amazon
+	$(BIN)/neo train all examples/train.toml
+	$(BIN)/neo evaluate .neo/amazon --out .neo/amazon-report --orders shuffled --neo .neo/amazon-model \
+		--models popularity,item-knn,pctm,ease,neo,neo+pctm --search bm25,neo
 
 kafka: .venv/dev
 	$(BIN)/neo kafka dev
