@@ -23,14 +23,18 @@ def short_text(item: Upsert) -> str:
     return text if len(text) <= MOST_TEXT_CHARS else text[:MOST_TEXT_CHARS].rsplit(" ", 1)[0]
 
 
-class ItemToText:
-    """An item, described."""
+class _OfItems:
+    """One sample of each item."""
 
     def __init__(self, items: Sequence[Upsert]) -> None:
         self._items = items
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+class ItemToText(_OfItems):
+    """An item, described."""
 
     def sample(self, place: int, random: np.random.Generator) -> Sample:
         item = self._items[place]
@@ -38,14 +42,8 @@ class ItemToText:
         return task_sample(random, prompt, (), (short_text(item),), context_items=1)
 
 
-class TextToItem:
+class TextToItem(_OfItems):
     """An item, looked for by its title alone or by its description."""
-
-    def __init__(self, items: Sequence[Upsert]) -> None:
-        self._items = items
-
-    def __len__(self) -> int:
-        return len(self._items)
 
     def sample(self, place: int, random: np.random.Generator) -> Sample:
         item = self._items[place]
@@ -53,14 +51,8 @@ class TextToItem:
         return task_sample(random, TaskPrompt(Task.RETRIEVE, item.key.type, (text,)), (), (item.key,))
 
 
-class ItemToType:
+class ItemToType(_OfItems):
     """An item, and its type in words."""
-
-    def __init__(self, items: Sequence[Upsert]) -> None:
-        self._items = items
-
-    def __len__(self) -> int:
-        return len(self._items)
 
     def sample(self, place: int, random: np.random.Generator) -> Sample:
         item = self._items[place]
@@ -68,14 +60,12 @@ class ItemToType:
         return Sample(ask_type(item.key, wording), (with_article(item.key.type),), context_items=1)
 
 
-class Search:
+class Search(_OfItems):
     """Queries of all kinds, in one step and in several, made anew each time. `evaluated`: texts never among them."""
 
     def __init__(self, items: Sequence[Upsert], evaluated: Collection[str] = ()) -> None:
-        self._items, self._kinds, self._evaluated = items, tuple(KINDS), frozenset(evaluated)
-
-    def __len__(self) -> int:
-        return len(self._items)
+        super().__init__(items)
+        self._kinds, self._evaluated = tuple(KINDS), frozenset(evaluated)
 
     def sample(self, place: int, random: np.random.Generator) -> Sample:
         item = self._items[place]
