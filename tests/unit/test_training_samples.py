@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from neo_runtime.data.dataset import Dataset, read_dataset
+from neo_runtime.data.queries import evaluation_queries
 from neo_runtime.data.split import Fit, Order, leave_one_out
 from neo_runtime.errors import DataError
-from neo_runtime.evaluation.search import evaluation_queries
 from neo_runtime.prompt.message import Task, TaskPrompt
 from neo_runtime.prompt.tasks import PROFILE_WORDINGS, WORDINGS, say
 from neo_runtime.training.examples import ExampleWriter, Sample
