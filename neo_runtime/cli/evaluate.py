@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from neo_runtime.evaluation.models import Model
     from neo_runtime.evaluation.results import Results
     from neo_runtime.evaluation.run_search import MakeSearcher
+    from neo_runtime.sid.report_tables import TextTable
 
 S = TypeVar("S", bound=StrEnum)
 DEFAULT_MODELS = "popularity,item-knn,rules,pctm"
@@ -91,6 +92,10 @@ def evaluate(
             check(results)
         told(0, 1, "writing the report")
         tables = write_report(out, dataset, results)
+    _show(tables, results, out, json=json)
+
+
+def _show(tables: Sequence[TextTable], results: Results, out: Path, *, json: bool) -> None:
     if json:
         show.as_json(results.as_builtins())
         return

@@ -7,6 +7,7 @@ import queue
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -225,11 +226,13 @@ def test_over_grpc_health_tells_of_the_loss_and_the_worker_stays(tmp_path: Path)
     ):  # fmt: skip
         health = health_pb2_grpc.HealthStub(channel)
         instance, pid = client.serving_info().instance_id, engine_pid()
-        stream = client.generate(generate_request("Talk.", temperature=3.0, max_output_tokens=200))
-        next(stream)
-        os.kill(pid, signal.SIGKILL)
-        with pytest.raises(CallError) as caught:
-            list(stream)
+        os.kill(pid, signal.SIGSTOP)  # or it might be done before it is killed
+        with ThreadPoolExecutor(1) as thread:
+            stream = thread.submit(lambda: list(client.generate(generate_request("Talk."))))
+            until(lambda: client.serving_info().queued_requests, "a request at the engine", lambda: "")
+            os.kill(pid, signal.SIGKILL)
+            with pytest.raises(CallError) as caught:
+                stream.result(60)
         assert caught.value.code is grpc.StatusCode.UNAVAILABLE
         assert caught.value.reason == "ENGINE_LOST"
         assert is_serving(health) is False
