@@ -38,20 +38,25 @@ def reference_loss(model: NeoModel, batch: dict[str, torch.Tensor], normalizatio
     logits = model.lm(input_ids=batch["input_ids"]).logits.detach()
     vocabulary, losses = model.vocabulary, []
     levels = [
-        vocabulary.level_tokens(name, level)
+        tokens(vocabulary.level_tokens(name, level))
         for name, space in vocabulary.spaces.items()
-        for level in range(space.levels)
+        for level in range(1, space.levels)
     ]
-    text = slice(0, vocabulary.span_open + 1)
+    firsts = np.concatenate([tokens(vocabulary.level_tokens(name, 0)) for name in vocabulary.spaces])
+    text = tokens(slice(0, vocabulary.span_open + 1))
     for row, place in zip(*np.nonzero(batch["labels"].numpy() != IGNORED), strict=True):
         target = int(batch["labels"][row, place])
-        run = slice(0, vocabulary.size)
+        run = tokens(slice(0, vocabulary.size))
         if normalization is Normalization.LEVEL:
             if target == vocabulary.span_close:
                 continue
-            run = next(run for run in (text, *levels) if run.start <= target < run.stop)
-        losses.append(float(cross_entropy(logits[row, place, run], torch.tensor(target - run.start))))
+            run = next(run for run in (text, firsts, *levels) if target in run)
+        losses.append(float(cross_entropy(logits[row, place, run], torch.tensor(np.flatnonzero(run == target)[0]))))
     return float(np.mean(losses))
+
+
+def tokens(run: slice) -> np.ndarray:
+    return np.arange(run.start, run.stop)
 
 
 @BOTH
