@@ -131,6 +131,16 @@ class OtherTypes:
     types: Indices  # places in names
     items: Ragged
 
+    def last(self, row: int, count: int) -> list[tuple[str, int]]:
+        """Type and place of the row's last `count` items of each type."""
+        items, start = self.items[row], int(self.items.offsets[row])
+        types = self.types[start : start + len(items)]
+        return [
+            (self.names[code], place)
+            for code in np.unique(types).tolist()
+            for place in (items[types == code][-count:].tolist() if count else ())
+        ]
+
 
 def other_types(splits: Mapping[str, Split], item_type: str, part: Part) -> OtherTypes:
     """What each row's user did elsewhere before the item of `part`.

@@ -1,10 +1,11 @@
 """What a model's answers are like: whether they are of the asked type and format, real, fitting, and true to the
-history. All are generated with nothing but the grammar of spans in the way: task, type and format stand in the words.
+history. All are generated without constraints but the grammar of spans: task, type and format stand in the words.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,11 +14,12 @@ import numpy as np
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.item import Upsert
 from neo_runtime.data.dataset import Dataset
-from neo_runtime.engine.api import Constraints, Decoding, GenerateWork, Span, TextChunk
+from neo_runtime.engine.api import Decoding, GenerateWork, Span, TextChunk
 from neo_runtime.evaluation.results import Check
 from neo_runtime.evaluation.served import Answer, ServedModel
 from neo_runtime.prompt.message import Conversation, Task, TaskPrompt, Turn
 from neo_runtime.prompt.tasks import say, with_article, wordings
+from neo_runtime.training.sids import items_by_key
 from neo_runtime.training.teacher import facts
 from neo_runtime.types import ItemKey
 
@@ -28,7 +30,6 @@ PARAPHRASES = (
     ("Could you name {type} for a person whose last choices were ", "?"),
     ("These went well: ", ". Next I want {type}."),
 )
-_EVERY = Constraints()  # all types: the words alone choose
 
 
 class Said(NamedTuple):
@@ -45,7 +46,7 @@ class Said(NamedTuple):
 
 def check_answers(served: ServedModel, dataset: Dataset, say_: Callable[[str], None] = lambda _: None) -> list[Check]:
     """For each type with histories: shares of the answers, for the same users each time."""
-    items = {item.key: item for of_type in dataset.items.values() for item in of_type}
+    items = items_by_key(dataset)
     found = list[Check]()
     for name in sorted(dataset.sequences):
         say_(f"answers about {name}")
@@ -70,7 +71,7 @@ class _Checks:
         item_type: str,
         histories: Sequence[tuple[ItemKey, ...]],
     ) -> None:
-        self._served, self._items, self._type, self._histories = served, items, item_type, histories
+        self._served, self._items, self._type, self._numbered = served, items, item_type, list(enumerate(histories))
         known = sorted({fact for item in items.values() for fact in facts(item)}, key=len, reverse=True)
         self._facts = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, known)) or '(?!)'})(?!\w)")
 
@@ -80,8 +81,8 @@ class _Checks:
         yield from self._profiles()
 
     def _recommendations(self) -> Iterator[Check]:
-        trained = [self._said(TaskPrompt(Task.RECOMMEND, self._type), history, n) for n, history in self._numbered()]
-        new = [self._paraphrased(history, number) for number, history in self._numbered()]
+        trained = [self._said(TaskPrompt(Task.RECOMMEND, self._type), history, n) for n, history in self._numbered]
+        new = [self._paraphrased(history, number) for number, history in self._numbered]
         for words, prompts in (("trained words", trained), ("new words", new)):
             said = self._asked(prompts)
             yield self._share(f"type obeyed, {words}", [_only(one.keys, self._type) for one in said])
@@ -90,24 +91,20 @@ class _Checks:
 
     def _explanations(self) -> Iterator[Check]:
         prompt = TaskPrompt(Task.EXPLAIN, self._type)
-        said = self._asked([self._said(prompt, history, number) for number, history in self._numbered()])
+        said = self._asked([self._said(prompt, history, number) for number, history in self._numbered])
         yield self._share("explained: an item and words", [bool(one.keys and one.text.strip()) for one in said])
         yield self._share("explained: of the asked type", [_only(one.keys, self._type) for one in said])
         yield self._share("explained: not in the history", [not {*one.keys} & {*one.history} for one in said])
         yield self._share("explained: facts that the item or the history has", list(self._true_facts(said)))
 
     def _profiles(self) -> Iterator[Check]:
-        prompts = [
-            (say(TaskPrompt(Task.UNDERSTAND, "", history), (), number % _profile_wordings(history)), history)
-            for number, history in self._numbered()
-        ]
-        said = self._asked(prompts)
+        said = self._asked([
+            self._said(TaskPrompt(Task.UNDERSTAND, "", history), history, number)
+            for number, history in self._numbered
+        ])  # fmt: skip
         yield self._share("profile: words alone", [bool(one.text.strip() and not one.keys) for one in said])
         scores = [_f1(self._facts.findall(one.text), self._of_history(one.history)) for one in said]
         yield self._share("profile: F1 of its facts, against those of two items or more", scores)
-
-    def _numbered(self) -> Iterator[tuple[int, tuple[ItemKey, ...]]]:
-        return iter(enumerate(self._histories))
 
     def _said(
         self, prompt: TaskPrompt, history: tuple[ItemKey, ...], number: int
@@ -123,7 +120,7 @@ class _Checks:
 
     def _asked(self, prompts: Sequence[tuple[Conversation, tuple[ItemKey, ...]]]) -> list[Said]:
         decoding = Decoding(max_output_tokens=96, max_items=4)
-        works = [GenerateWork(prompt, constraints=_EVERY, decoding=decoding) for prompt, _ in prompts]
+        works = [GenerateWork(prompt, decoding=decoding) for prompt, _ in prompts]
         answers = self._served.answers(works)
         return [_read(answer, history) for answer, (_, history) in zip(answers, prompts, strict=True)]
 
@@ -137,18 +134,11 @@ class _Checks:
                 yield float(np.mean([fact in true for fact in stated]))
 
     def _of_history(self, history: Sequence[ItemKey]) -> set[str]:
-        counts: dict[str, int] = {}
-        for key in history:
-            for fact in facts(self._items[key]):
-                counts[fact] = counts.get(fact, 0) + 1
+        counts = Counter(fact for key in history for fact in facts(self._items[key]))
         return {fact for fact, count in counts.items() if count > 1} or set(counts)
 
     def _share(self, name: str, values: Sequence[float | bool]) -> Check:
         return Check(self._type, name, len(values), float(np.mean(values)) if len(values) else 0.0)
-
-
-def _profile_wordings(history: tuple[ItemKey, ...]) -> int:
-    return len(wordings(TaskPrompt(Task.UNDERSTAND, "", history)))
 
 
 def _read(answer: Answer, history: Sequence[ItemKey]) -> Said:

@@ -16,7 +16,7 @@ import numpy as np
 
 from neo_runtime.data.dataset import Dataset
 from neo_runtime.data.line import Query
-from neo_runtime.data.split import Asked, Fit, Part, Split, leave_one_out, other_types
+from neo_runtime.data.split import Asked, Fit, Part, Split, other_types
 from neo_runtime.engine.api import Constraints, RankedList, RankWork
 from neo_runtime.errors import DataError, StartupError
 from neo_runtime.evaluation.answers import check_answers
@@ -26,6 +26,7 @@ from neo_runtime.evaluation.results import Results
 from neo_runtime.evaluation.served import Answer, ServedModel
 from neo_runtime.prompt.message import Task, TaskPrompt
 from neo_runtime.training.recipe import RECIPE_FILE, TrainRecipe
+from neo_runtime.training.samples.histories import splits_of
 from neo_runtime.types import ItemKey
 
 BEAMS = 30
@@ -105,7 +106,7 @@ class NeoModels:
 
     def close(self) -> None:
         if self._served is not None:
-            self._served.__exit__(None, None, None)
+            self._served.close()
             self._served = None
 
 
@@ -119,11 +120,7 @@ class NeoRanker:
         self._trained = self._models.found(split, fit, self._seed)
         self._split, samples = split, self._trained.recipe.samples
         self._window, self._context_window = samples.history_items, samples.context_items
-        dataset = self._models.dataset
-        splits = {
-            name: split if name == split.item_type else leave_one_out(sequences, len(dataset.items[name]), split.order)
-            for name, sequences in dataset.sequences.items()
-        }
+        splits = splits_of(self._models.dataset, split.order) | {split.item_type: split}
         self._others = other_types(splits, split.item_type, Part.VALIDATION)
 
     def rank(self, asked: Asked, k: int = DEEPEST) -> Ranked:
@@ -142,14 +139,8 @@ class NeoRanker:
 
     def _elsewhere(self, row: int) -> list[ItemKey]:
         """The user's last items of other types, as training shows them."""
-        if not self._context_window or row >= len(self._others.items):
-            return []
-        places, start = self._others.items[row], int(self._others.items.offsets[row])
-        types, found = self._others.types[start : start + len(places)], list[ItemKey]()
-        for code in np.unique(types).tolist():
-            items = self._models.dataset.items[self._others.names[code]]
-            found += [items[place].key for place in places[types == code][-self._context_window :].tolist()]
-        return found
+        items = self._models.dataset.items
+        return [items[name][place].key for name, place in self._others.last(row, self._context_window)]
 
 
 class NeoSearcher:

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Self
 
 import torch
 
-from neo_runtime import heap
-from neo_runtime.catalog.catalog import Catalog
-from neo_runtime.config import Settings
-from neo_runtime.data.dataset import data_files
 from neo_runtime.engine.api import EngineEvent, EngineLimits, Finished, RankedList, Work
 from neo_runtime.engine.local import LocalEngine
 from neo_runtime.engine.request import Decoder
 from neo_runtime.errors import NeoError
-from neo_runtime.ingest.bulk import load_files
-from neo_runtime.ingest.catalogs import open_or_create
 from neo_runtime.model.checkpoint import NeoModel
-from neo_runtime.training.sids import EMBEDDINGS_FILE
+from neo_runtime.training.sids import catalog_of
 
 _TOGETHER = 64
 _MOST_WAITING = 256
@@ -38,11 +29,10 @@ class ServedModel:
     def __init__(self, folder: Path, data: Path, *, max_beam_width: int = 64) -> None:
         """`folder`: what `neo train` made. `data`: the items; those without a vector there are embedded."""
         self.folder = folder
-        self._scratch = TemporaryDirectory()
-        heap.keep()
+        self._open = ExitStack()
         torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
         self.model = NeoModel.load(folder, dtype=torch.float32)
-        self.catalog = self._loaded(data)
+        self.catalog = self._open.enter_context(catalog_of(data, folder))
         limits = EngineLimits(self.model.context_tokens, max_beam_width, 256, 16)
         decoder = Decoder(self.model, self.catalog.reader, limits, max_running=_TOGETHER)
         self._engine = LocalEngine(decoder, max_queued=_MOST_WAITING, has_thread=False)
@@ -70,20 +60,6 @@ class ServedModel:
             self._engine.turn()
         return found
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._engine.stop()
-        self.catalog.close()
-        self._scratch.cleanup()
-
-    def _loaded(self, data: Path) -> Catalog:
-        settings = Settings(catalog=Path(self._scratch.name) / "catalog", model=self.folder)
-        with closing(open_or_create(settings)) as catalog:
-            embeddings = self.folder / EMBEDDINGS_FILE
-            files = [str(path) for path in data_files(data, "items")]
-            load_files(catalog, files, embeddings=embeddings if embeddings.exists() else None)
-        return open_or_create(settings)
+        self._open.close()

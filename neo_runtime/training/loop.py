@@ -11,11 +11,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from neo_runtime.training.batches import POOL_BATCHES, padded_arrays
 from neo_runtime.training.examples import Example
-
-# Batches cut from one sorted pool: similar lengths meet, so little is padding, and pools keep the order random.
-POOL_BATCHES = 32
-IGNORED = -100
+from neo_runtime.training.losses import IGNORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +65,14 @@ def train(
 
 
 def batches(examples: Iterable[Example], recipe: Recipe) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Token ids [n, t] padded on the right, and the targets [n, t] that each position predicts, IGNORED where none."""
+    """As `padded_arrays` gives them, cut from sorted pools."""
     random = np.random.default_rng(recipe.seed)
     source = iter(examples)
     while pool := _take(source, POOL_BATCHES * recipe.batch_tokens):
         pool.sort(key=lambda example: len(example.tokens))
         runs = list(_cut(pool, recipe.batch_tokens))
         for index in random.permutation(len(runs)):
-            yield _padded(runs[index])
+            yield padded_arrays(runs[index])
 
 
 def _groups(lm: PreTrainedModel, decay: float) -> list[dict[str, object]]:
@@ -110,13 +108,3 @@ def _cut(pool: list[Example], batch_tokens: int) -> Iterator[list[Example]]:
         run.append(example)
     if run:
         yield run
-
-
-def _padded(run: list[Example]) -> tuple[np.ndarray, np.ndarray]:
-    longest = max(len(example.tokens) for example in run)
-    tokens = np.zeros((len(run), longest), np.int64)
-    targets = np.full((len(run), longest), IGNORED, np.int64)
-    for row, (ids, learned) in enumerate(run):
-        tokens[row, : len(ids)] = ids
-        targets[row, : len(ids) - 1] = np.where(learned[1:], ids[1:], IGNORED)
-    return tokens, targets

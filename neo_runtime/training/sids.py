@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
 
+from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.encode import event_text
 from neo_runtime.catalog.fit import LEXICAL, FitReport, fit_type, rows_by_type
 from neo_runtime.catalog.item import Upsert
@@ -115,6 +116,14 @@ def assigned_sids(data: Path, folder: Path, keys: Sequence[ItemKey]) -> Assigned
 
     Loaded here into one that is thrown away: the same files always lead to the same SIDs.
     """
+    with catalog_of(data, folder) as catalog:
+        sids = dict(catalog.reader.pin(list(keys)).sids)
+    return Assigned(sids, len(keys) - len(sids))
+
+
+@contextmanager
+def catalog_of(data: Path, folder: Path) -> Iterator[Catalog]:
+    """One that is thrown away, loaded from `data` with the codebooks, the embedder and the vectors in `folder`."""
     embeddings = folder / EMBEDDINGS_FILE
     with (
         TemporaryDirectory() as scratch,
@@ -122,8 +131,7 @@ def assigned_sids(data: Path, folder: Path, keys: Sequence[ItemKey]) -> Assigned
     ):
         files = [str(path) for path in data_files(data, "items")]
         load_files(catalog, files, embeddings=embeddings if embeddings.exists() else None)
-        sids = dict(catalog.reader.pin(list(keys)).sids)
-    return Assigned(sids, len(keys) - len(sids))
+        yield catalog
 
 
 def items_by_key(dataset: Dataset) -> dict[ItemKey, Upsert]:

@@ -99,14 +99,9 @@ def in_flight(client: NeoClient) -> int:
 
 def memory() -> int:
     """Of the worker and its engine, in bytes: all below this process."""
-    return sum(map(resident, below(os.getpid())))
+    return sum(map(processes.resident, below(os.getpid())))
 
 
 def below(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    return [*children, *(found for child in children for found in below(child))]
-
-
-def resident(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    found = processes.children(pid)
+    return [*found, *(deeper for child in found for deeper in below(child))]

@@ -198,10 +198,6 @@ def test_what_does_not_fit_the_queue_is_refused_and_the_rest_answered(tmp_path: 
 def test_ten_thousand_cancelled_streams_leave_nothing_behind(tmp_path: Path) -> None:
     with engine(tmp_path) as (started, _):
 
-        def memory() -> int:
-            pages = Path(f"/proc/{started.pid}/statm").read_text().split()[1]
-            return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
         def cancel(streams: int) -> None:
             for _ in range(streams // 20):
                 numbers = [started.submit(ENDLESS, lambda event: None) for _ in range(20)]
@@ -211,9 +207,9 @@ def test_ten_thousand_cancelled_streams_leave_nothing_behind(tmp_path: Path) -> 
                 until(lambda: not started.running, "an idle engine", lambda: str(started.running))
 
         cancel(1_000)
-        after_a_thousand = memory()
+        after_a_thousand = processes.resident(started.pid)
         cancel(9_000)
-        assert memory() < after_a_thousand + 20_000_000
+        assert processes.resident(started.pid) < after_a_thousand + 20_000_000
         assert films(running.answer(started, RANK))
 
 
@@ -286,14 +282,9 @@ def is_serving(health: health_pb2_grpc.HealthStub) -> bool:
 
 def engine_pid() -> int:
     """Of the engine below the worker below this process."""
-    (worker,) = (pid for pid in children(os.getpid()) if b"serve" in command(pid))
-    (found,) = (pid for pid in children(worker) if b"engine.child" in command(pid))
+    (worker,) = (pid for pid in processes.children(os.getpid()) if b"serve" in command(pid))
+    (found,) = (pid for pid in processes.children(worker) if b"engine.child" in command(pid))
     return found
-
-
-def children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
 def command(pid: int) -> bytes:

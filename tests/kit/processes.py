@@ -61,6 +61,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def resident(pid: int) -> int:
+    """Bytes of memory that a process has."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
 @contextmanager
 def serving(catalog: Path, model: Path, folder: Path, **settings: str) -> Iterator[str]:
     """A generation worker, exact unless the settings say otherwise; yields its address once it answers."""

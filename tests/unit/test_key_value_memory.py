@@ -17,7 +17,7 @@ from neo_runtime.engine.pool import KeyValuePool
 from neo_runtime.engine.request import Decoder
 from neo_runtime.prompt.message import Conversation, Turn
 from neo_runtime.trie.step import Floats
-from tests.kit import running, tiny
+from tests.kit import processes, running, tiny
 
 
 def asking(text: str) -> Conversation:
@@ -82,15 +82,11 @@ def test_long_requests_give_their_memory_back_and_leave_zeros() -> None:
     for tensor in layer:
         tensor.fill_(1)
     row = pool.take()
-    full = resident()
+    full = processes.resident(os.getpid())
     pool.give_back(row, 20_000)
-    assert resident() < full - 0.8 * layer[0][row].nbytes * 2
+    assert processes.resident(os.getpid()) < full - 0.8 * layer[0][row].nbytes * 2
     for tensor in layer:
         assert (tensor[row, :, :2_048] == 1).all(), "for the next request"
         assert (tensor[row, :, 2_100:] == 0).all()
         assert (tensor[1 - row] == 1).all(), "another request's"
     assert pool.column_bytes == 2 * 8 * 64 * 4
-
-
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -12,7 +12,8 @@ from neo_runtime.prompt.message import Conversation, Task, TaskPrompt, Turn
 from neo_runtime.prompt.render import PromptRenderer
 from neo_runtime.prompt.tasks import say
 from neo_runtime.training.examples import Example, ExampleWriter, Sample
-from neo_runtime.training.loop import IGNORED, Recipe, batches, train
+from neo_runtime.training.loop import Recipe, batches, train
+from neo_runtime.training.losses import IGNORED
 from neo_runtime.types import ItemKey
 from tests.kit import tiny
 

@@ -59,16 +59,9 @@ class Histories:
 
     def elsewhere(self, row: int, options: HistoryOptions, random: np.random.Generator) -> list[ItemKey]:
         """Items of other types, oldest first within a type; none for most samples where that share is low."""
-        items = self._others.items[row]
-        if not len(items) or random.random() >= options.context_share:
+        if not len(self._others.items[row]) or random.random() >= options.context_share:
             return []
-        start = self._others.items.offsets[row]
-        types = self._others.types[start : start + len(items)]
-        found = []
-        for code in np.unique(types).tolist():
-            name = self._others.names[code]
-            found += [self._keys[name][place] for place in items[types == code][-options.context_window :].tolist()]
-        return found
+        return [self._keys[name][place] for name, place in self._others.last(row, options.context_window)]
 
 
 def read_histories(dataset: Dataset, order: Order, fit: Fit) -> dict[str, Histories]:
