@@ -62,7 +62,7 @@ class Bench:
         self.decoder = Decoder(model, catalog.reader, limits, max_running=40, cache_bytes=0)
         self.decoder.banned = np.array(sorted({*self.decoder.banned, *self.decoder.end_tokens}), np.int64)
         self.engine = LocalEngine(self.decoder, has_thread=False)  # as in its own process
-        self.engine.pace.learn(self.decoder.backbone)
+        self.engine.pace.learn(self.decoder.backbone, CONTEXT)
         self.allowed = allowed_of(catalog, model)
 
     def ask(self, works: list[RankWork] | list[GenerateWork]) -> None:

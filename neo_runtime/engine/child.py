@@ -134,7 +134,7 @@ def main() -> None:
         return
     capacity = settings.max_running + settings.max_queued  # the front end refuses what is more
     engine = LocalEngine(decoder, max_queued=capacity, after_pass=lambda: outgoing.flush(engine), has_thread=False)
-    engine.pace.learn(decoder.backbone)
+    engine.pace.learn(decoder.backbone, decoder.limits.max_context_tokens)
     heap.settle()
     outgoing.send(Ready(decoder.limits, engine.pace.pace))
     arguments = connection, engine, catalogs, outgoing

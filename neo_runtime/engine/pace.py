@@ -37,9 +37,10 @@ class PaceMeter:
         self._points: dict[int, tuple[float, float]] = {}  # by bits of the number of rows: rows and seconds, smoothed
         self.pace = Pace()
 
-    def learn(self, backbone: Backbone) -> None:
-        """Run passes of several sizes while nothing else does."""
-        for rows in (*_LEARNED_ROWS, *_LEARNED_ROWS * _LEARNED_TIMES):
+    def learn(self, backbone: Backbone, context_tokens: int) -> None:
+        """Run passes of several sizes, of what a context holds at most, while nothing else does."""
+        sizes = [min(rows, context_tokens) for rows in _LEARNED_ROWS]
+        for rows in (*sizes, *sizes * _LEARNED_TIMES):
             context = backbone.context()
             feed = context.extend([0] * rows)
             began = time.perf_counter()

@@ -58,6 +58,14 @@ def test_a_model_is_measured_before_anybody_asks(tmp_path: object) -> None:
     from neo_runtime.engine.backbone import backbone_of
 
     meter, backbone = PaceMeter(), backbone_of(tiny.model().lm, contexts=1, columns=256)
-    meter.learn(backbone)
+    meter.learn(backbone, 256)
     assert meter.pace.seconds(512) > 0
     assert backbone.context().row == 0, "no place is kept"
+
+
+def test_a_context_shorter_than_the_passes_to_learn_from_is_not_written_past() -> None:
+    from neo_runtime.engine.backbone import backbone_of
+
+    meter, backbone = PaceMeter(), backbone_of(tiny.model().lm, contexts=1, columns=20)
+    meter.learn(backbone, 20)
+    assert meter.pace.seconds(20) > 0
