@@ -16,7 +16,8 @@ NOTE = (
     "± is half of a 95 % interval over users (bootstrap); differences are of the same users. `agrees` and `differs` "
     "are said of the sign of our difference of HR@10 beside the paper's, `not shown` where the interval holds 0. The "
     "paper's rows are of a pre-trained decoder, ours of a fresh one. CPU seconds to train are of stages 2 and 3; (i) "
-    "and (j) are decoded by code of their own, so their seconds say nothing about serving."
+    "and (j) are decoded by code of their own, so their seconds say nothing about serving. Each row is one training: "
+    "what another seed would change is not in the intervals."
 )
 _HEADER = (
     "", *METRICS, *(f"{name} − (a)" for name in METRICS), "HR@10 in %", "paper, HR@10", "", VALID,
