@@ -96,7 +96,7 @@ class Ablations:
             kept = None if spec == LEXICAL else KeptVectors(spec, self._out / "vectors")
             with self._timed(f"sids {folder.name}", "fit"):
                 for found in fit_sids(
-                    self.dataset, recipe.sids, folder, order=samples.order, fit=samples.fit, embedder=kept
+                    self.dataset, recipe.sids, folder, order=samples.order, fit=samples.fit, at_hand=kept
                 ):
                     self._console.print(*found)
         return folder

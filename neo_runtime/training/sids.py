@@ -35,11 +35,11 @@ EMBEDDINGS_FILE = "embeddings.npy"
 
 
 def fit_sids(
-    dataset: Dataset, recipe: SidsRecipe, folder: Path, *, order: Order, fit: Fit, embedder: Embedder | None = None
+    dataset: Dataset, recipe: SidsRecipe, folder: Path, *, order: Order, fit: Fit, at_hand: Embedder | None = None
 ) -> list[FitReport]:
     """Write codebooks, embedder and embeddings to `folder`. StartupError where a type has fewer items than codes.
 
-    Of interactions only the training part is looked at. `embedder`: the recipe's, where it is at hand.
+    Of interactions only the training part is looked at. `at_hand`: the recipe's embedder, where it is loaded already.
     """
     items = [item for of_type in dataset.items.values() for item in of_type]
     texts = [event_text(item) for item in items]
@@ -49,7 +49,7 @@ def fit_sids(
         if not recipe.collaborative:
             lexical.save(folder / EMBEDDER_FOLDER)
     else:
-        base = embedder or load_embedder(recipe.embedder)
+        base = at_hand or load_embedder(recipe.embedder)
     vectors, name = base.embed(texts), base.name
     rows = rows_by_type(items)
     if recipe.collaborative:
