@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from benchmarks.ablation_rows import RECIPE, Row
 from benchmarks.measure import Table
 from neo_runtime.evaluation.bootstrap import Interval, interval, paired_difference
-from neo_runtime.evaluation.decoding import VALID
+from neo_runtime.evaluation.decoding import NEW, VALID
 from neo_runtime.evaluation.metrics import per_question
 from neo_runtime.evaluation.results import Key, Results
 
@@ -16,7 +16,8 @@ NOTE = (
     "± is half of a 95 % interval over users (bootstrap); differences are of the same users. `agrees` and `differs` "
     "are said of the sign of our difference of HR@10 beside the paper's, `not shown` where the interval holds 0. The "
     "paper's rows are of a pre-trained decoder, ours of a fresh one. CPU seconds to train are of stages 2 and 3; (i) "
-    "and (j) are decoded by code of their own, so their seconds say nothing about serving. Each row is one training: "
+    "and (j) are decoded by code of their own, so their seconds say nothing about serving. Items outside the user's "
+    "history are new; no others are in the lists. Each row is one training: "
     "what another seed would change is not in the intervals."
 )
 _HEADER = (
@@ -66,10 +67,8 @@ def _cells(results: Results, row: Row, keys: Mapping[str, Key], spent: Spent) ->
 
 
 def _valid(results: Results, row: Row, item_type: str) -> str:
-    for check in results.checks.get(row.name, ()):
-        if (check.item_type, check.name) == (item_type, VALID):
-            return f"{check.share:.1%}"
-    return "all, by the trie"
+    shares = {check.name: check.share for check in results.checks.get(row.name, ()) if check.item_type == item_type}
+    return f"{shares[VALID]:.2%}, {shares[NEW]:.2%} new" if shares else "all, by the trie"
 
 
 def _with_width(found: Interval, sign: str) -> str:

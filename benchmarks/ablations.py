@@ -103,7 +103,7 @@ class Ablations:
 
     def _evaluate(self, row: Row, recipe: TrainRecipe) -> None:
         def told(check: Check) -> None:
-            others = [other for other in self._results.checks.get(row.name, ()) if other.item_type != check.item_type]
+            others = [other for other in self._results.checks.get(row.name, ()) if other[:2] != check[:2]]
             self._results.add_checks(row.name, [*others, check])
 
         samples, seed = recipe.samples, recipe.instruct.seed

@@ -32,7 +32,7 @@ from neo_runtime.trie import LiveTrie, Restriction
 from neo_runtime.trie.step import Floats, best, normalizers
 
 _TOGETHER = 64
-VALID = "tuples that are items"
+VALID, NEW = "tuples that are items", "tuples that are items outside the history"
 Places = NDArray[np.int64]
 
 
@@ -49,8 +49,8 @@ Grow = Callable[[Places, Places], Generator[Feed, Sequence[Floats], Floats]]
 
 
 class _OwnSearch(NeoRanker):
-    """Next items of a trained model, by another search than the engine's. `told` hears what share of the tuples that
-    were found are items.
+    """Next items of a trained model, by another search than the engine's. `told` hears what shares of the tuples that
+    were found are items, and are items to recommend.
     """
 
     def __init__(
@@ -78,17 +78,19 @@ class _OwnSearch(NeoRanker):
     def rank(self, asked: Asked, k: int = DEEPEST) -> Ranked:
         """Lists are short where tuples are no items, or items of the history."""
         items, scores = np.full((len(asked), k), NONE, np.int32), np.full((len(asked), k), -np.inf, np.float32)
-        found = valid = 0
+        found = valid = new = 0
         for first in range(0, len(asked), _TOGETHER):
             rows = range(first, min(first + _TOGETHER, len(asked)))
             works = [self._work(int(asked.rows[row]), asked.histories[row]) for row in rows]
             for row, tuples in zip(rows, self._searched(works), strict=True):
                 places = self._places(tuples.keys)
                 found, valid = found + len(places), valid + int((places != NONE).sum())
-                kept = np.flatnonzero((places != NONE) & ~np.isin(places, asked.histories[row]))[:k]
+                kept = np.flatnonzero((places != NONE) & ~np.isin(places, asked.histories[row]))
+                new, kept = new + len(kept), kept[:k]
                 items[row, : len(kept)], scores[row, : len(kept)] = places[kept], tuples.scores[kept]
             self._say(f"{rows.stop:,} of {len(asked):,} users")
-        self._told(Check(self._split.item_type, VALID, found, valid / max(found, 1)))
+        for name, count in ((VALID, valid), (NEW, new)):
+            self._told(Check(self._split.item_type, name, found, count / max(found, 1)))
         return Ranked(items, scores)
 
     def _places(self, keys: Keys) -> Places:
