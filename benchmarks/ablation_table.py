@@ -11,7 +11,7 @@ from neo_runtime.evaluation.decoding import NEW, VALID
 from neo_runtime.evaluation.metrics import per_question
 from neo_runtime.evaluation.results import Key, Results
 
-METRICS = ("HR@10", "NDCG@10")
+METRICS = ("HR@10", "NDCG@10", "HR@30")  # where beams are lost, it is the last places that are empty
 NOTE = (
     "± is half of a 95 % interval over users (bootstrap); differences are of the same users. `agrees` and `differs` "
     "are said of the sign of our difference of HR@10 beside the paper's, `not shown` where the interval holds 0. The "
@@ -53,12 +53,13 @@ def verdict(difference: Interval, sign: int) -> str:
 def _cells(results: Results, row: Row, keys: Mapping[str, Key], spent: Spent) -> list[str]:
     values = per_question(results.hits(keys[row.name]))
     said = [_with_width(interval(values[name]), "") for name in METRICS]
-    against = ["–", "–", "–", row.paper, "–"]
+    against = ["–"] * (len(METRICS) + 1) + [row.paper, "–"]
     if row.name != RECIPE and RECIPE in keys:
         whole = per_question(results.hits(keys[RECIPE]))
-        hits, gains = (paired_difference(values[name], whole[name]) for name in METRICS)
+        found = [paired_difference(values[name], whole[name]) for name in METRICS]
+        hits = found[0]
         share = f"{hits.mean / max(float(whole['HR@10'].mean()), 1e-9):+.1%}"
-        against = [_with_width(hits, "+"), _with_width(gains, "+"), share, row.paper, verdict(hits, row.sign)]
+        against = [*(_with_width(one, "+") for one in found), share, row.paper, verdict(hits, row.sign)]
     return [
         row.what, *said, *against, _valid(results, row, keys[row.name].item_type),
         _seconds(spent, row.trained, "train") if row.trained == row.name else "as (a)",

@@ -137,8 +137,8 @@ def test_one_command_trains_each_row_once_and_writes_one_table_a_type(tmp_path: 
         rows = [line for line in table.splitlines() if line.startswith("| (")]
         assert [row[2:5] for row in rows] == ["(a)", "(c)", "(d)", "(i)", "(j)"]
         assert "all, by the trie" in rows[0]
-        assert "%" in rows[3].split("|")[9]
-        assert rows[4].split("|")[9].strip() == "100.00%, 100.00% new"
+        assert "%" in rows[3].split("|")[11]
+        assert rows[4].split("|")[11].strip() == "100.00%, 100.00% new"
     assert len(list((tmp_path / "out" / "sids").iterdir())) == 3
     spent = json.loads((tmp_path / "out" / "cpu_seconds.json").read_text())
     assert spent["recipe"]["train"] > 0
