@@ -76,7 +76,12 @@ def fit_type(
         book = fit_codebook(item_type, embedder, vectors, level_sizes, seed=seed)
     except ValueError as error:
         raise StartupError(str(error)) from error
+    return book, fit_report(book, vectors)
+
+
+def fit_report(book: Codebook, vectors: Vectors) -> FitReport:
+    """Of the vectors that it was fitted on."""
     codes, errors = book.encode(vectors)
     _, counts = np.unique(book.space.pack(codes), return_counts=True)
     colliding = int(counts[counts > 1].sum())
-    return book, FitReport(item_type, len(vectors), book.fingerprint, colliding, float(errors.mean()))
+    return FitReport(book.item_type, len(vectors), book.fingerprint, colliding, float(errors.mean()))

@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from neo_runtime.data.split import Fit, Order
 from neo_runtime.errors import StartupError
@@ -36,7 +36,12 @@ class SidsRecipe(_Section):
     )
     collaborative_dimension: Size = Field(64, description="Length of the users' half.")
     collaborative_window: Size = Field(20, description="How many places apart two items of a history still meet.")
-    seed: int = Field(0, description="Of the k-means and the SVD.")
+    method: Literal["kmeans", "shared", "lsh", "shuffled"] = Field(
+        "kmeans",
+        description="kmeans: residual k-means per type (NEO); the others are for comparison. shared: one k-means over "
+        "all types, tokens stay the type's own; lsh: random hyperplanes; shuffled: tuples exchanged among items.",
+    )
+    seed: int = Field(0, description="Of the k-means and the SVD, and of what `method` draws.")
 
     @field_validator("levels", "levels_of")
     @classmethod
@@ -44,6 +49,12 @@ class SidsRecipe(_Section):
         for sizes in value.values() if isinstance(value, dict) else [value]:
             SidSpace(tuple(sizes))
         return value
+
+    @model_validator(mode="after")
+    def _shares_sizes(self) -> SidsRecipe:
+        if self.method == "shared" and self.levels_of:
+            raise ValueError("levels_of: types that share one codebook have the same levels")
+        return self
 
     def sizes(self, item_type: str) -> list[int]:
         """Codes per level of a type."""

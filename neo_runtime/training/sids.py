@@ -12,7 +12,7 @@ import numpy as np
 
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.encode import event_text
-from neo_runtime.catalog.fit import LEXICAL, FitReport, fit_type, rows_by_type
+from neo_runtime.catalog.fit import LEXICAL, FitReport, fit_report, rows_by_type
 from neo_runtime.catalog.item import Upsert
 from neo_runtime.config import Settings
 from neo_runtime.data.dataset import Dataset, data_files
@@ -24,6 +24,7 @@ from neo_runtime.embed.mixed import MixedEmbedder, Ridge, fit_ridge, joined
 from neo_runtime.errors import StartupError
 from neo_runtime.ingest.bulk import load_files
 from neo_runtime.ingest.catalogs import open_or_create
+from neo_runtime.training.codebooks import exchanged, fit_codebooks
 from neo_runtime.training.collaborative import Collaborative, collaborative_vectors
 from neo_runtime.training.recipe import SidsRecipe
 from neo_runtime.training.samples.histories import splits_of
@@ -33,10 +34,12 @@ EMBEDDINGS_FILE = "embeddings.npy"
 """Row i for line i of the data folder's item files: what `neo catalog load --embeddings` takes."""
 
 
-def fit_sids(dataset: Dataset, recipe: SidsRecipe, folder: Path, *, order: Order, fit: Fit) -> list[FitReport]:
+def fit_sids(
+    dataset: Dataset, recipe: SidsRecipe, folder: Path, *, order: Order, fit: Fit, at_hand: Embedder | None = None
+) -> list[FitReport]:
     """Write codebooks, embedder and embeddings to `folder`. StartupError where a type has fewer items than codes.
 
-    Of interactions only the training part is looked at.
+    Of interactions only the training part is looked at. `at_hand`: the recipe's embedder, where it is loaded already.
     """
     items = [item for of_type in dataset.items.values() for item in of_type]
     texts = [event_text(item) for item in items]
@@ -46,7 +49,7 @@ def fit_sids(dataset: Dataset, recipe: SidsRecipe, folder: Path, *, order: Order
         if not recipe.collaborative:
             lexical.save(folder / EMBEDDER_FOLDER)
     else:
-        base = load_embedder(recipe.embedder)
+        base = at_hand or load_embedder(recipe.embedder)
     vectors, name = base.embed(texts), base.name
     rows = rows_by_type(items)
     if recipe.collaborative:
@@ -58,10 +61,12 @@ def fit_sids(dataset: Dataset, recipe: SidsRecipe, folder: Path, *, order: Order
         for key, places in rows.items():
             vectors[places] = halves[key]
     reports = []
-    for key, places in rows.items():
-        book, report = fit_type(key, name, vectors[places], recipe.sizes(key), recipe.seed)
+    for book in fit_codebooks({key: vectors[places] for key, places in rows.items()}, name, recipe):
         book.save(folder / "codebooks")
-        reports.append(report)
+        places = rows[book.item_type]
+        reports.append(fit_report(book, vectors[places]))
+        if recipe.method == "shuffled":
+            vectors[places] = exchanged(vectors[places], recipe.seed)
     by_line = np.empty_like(vectors)
     by_line[[item.source.position.offset for item in items]] = vectors
     np.save(folder / EMBEDDINGS_FILE, by_line)

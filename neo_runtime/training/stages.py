@@ -52,10 +52,9 @@ class Training:
         self._stages = recipe.out / "stages"
         self.processes.once(self._claim)
 
-    def run(self) -> None:
-        """Everything: what `neo train all` does."""
-        sids = self.sids()
-        start = self.start(sids)
+    def run(self, sids: Path | None = None) -> None:
+        """Everything: what `neo train all` does. `sids`: stage 1's folder, where it was made before."""
+        start = self.start(sids or self.sids())
         aligned = self.align(start, self._stages / "aligned")
         self.instruct(aligned, self.recipe.out)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,13 @@ from typer.testing import CliRunner
 from neo_runtime.cli.main import app
 from neo_runtime.data.dataset import Dataset, read_dataset
 from neo_runtime.data.line import Query
-from neo_runtime.data.split import Fit, Order, Part, leave_one_out
+from neo_runtime.data.split import Cases, Fit, Order, Part, Split, leave_one_out
 from neo_runtime.errors import DataError, StartupError
 from neo_runtime.evaluation.answers import _f1, check_answers
+from neo_runtime.evaluation.decoding import NEW, VALID, FreeBeams, Samples
 from neo_runtime.evaluation.neo import BEAMS, NeoModels, NeoRanker, NeoSearcher
 from neo_runtime.evaluation.ranker import NONE
+from neo_runtime.evaluation.results import Check
 from neo_runtime.evaluation.served import ServedModel
 from neo_runtime.prompt.message import Conversation, Task, TaskPrompt, Turn
 from neo_runtime.prompt.render import PromptRenderer
@@ -63,23 +65,31 @@ def models(trained: Path, dataset: Dataset) -> Iterator[NeoModels]:
 
 
 def probabilities(
-    served: ServedModel, dataset: Dataset, item_type: str, history: list[ItemKey]
+    served: ServedModel, dataset: Dataset, item_type: str, history: list[ItemKey], denied: Sequence[ItemKey] = ()
 ) -> dict[ItemKey, float]:
-    """Of every item of the type, one forward pass each, by the model alone."""
+    """Of every item of the type, one forward pass each, by the model alone. With some `denied`: of the others, each
+    code among those that lead to one of them.
+    """
     model, space = served.model, served.model.codebooks[item_type].space
     keys = [item.key for item in dataset.items[item_type]]
     sids = served.catalog.reader.pin([*keys, *history]).sids
     renderer = PromptRenderer(model.tokenizer, model.vocabulary)
     prompt = renderer.render(say(TaskPrompt(Task.RECOMMEND, item_type), tuple(history)), sids)
     found = {}
-    for key in keys:
+    left = [space.unpack_one(sids[key]) for key in keys if key not in denied]
+    for key in [key for key in keys if key not in denied]:
         span = model.vocabulary.span(item_type, space.unpack_one(sids[key]))
         with torch.inference_mode():
             logits = model.lm(torch.tensor([[*prompt, *span]])).logits[0].float()
         total = 0.0
         for level, token in enumerate(span[1:-1]):
             codes = model.vocabulary.level_tokens(item_type, level)
-            scores = logits[len(prompt) + level, codes].log_softmax(-1)
+            scores = logits[len(prompt) + level, codes].clone()
+            if denied:
+                prefix = space.unpack_one(sids[key])[:level]
+                dead = {*range(len(scores))} - {tuple_[level] for tuple_ in left if tuple_[:level] == prefix}
+                scores[list(dead)] = -torch.inf
+            scores = scores.log_softmax(-1)
             total += float(scores[token - codes.start])
         found[key] = total
     return found
@@ -104,6 +114,58 @@ def test_lists_are_the_items_that_the_model_finds_likeliest(models: NeoModels, d
             np.testing.assert_allclose(ranked.scores[place][kept], best, atol=1e-4)
             named = [expected[dataset.items["film"][item].key] for item in ranked.items[place][kept].tolist()]
             np.testing.assert_allclose(ranked.scores[place][kept], named, atol=1e-4)
+
+
+def asked_films(dataset: Dataset) -> tuple[Split, Cases]:
+    split = leave_one_out(dataset.sequences["film"], len(dataset.items["film"]), Order.SHUFFLED)
+    return split, split.cases(Part.TEST).take(np.arange(90))
+
+
+def test_free_beams_that_end_on_items_have_the_scores_of_constrained_ones(models: NeoModels, dataset: Dataset) -> None:
+    split, cases = asked_films(dataset)
+    told = list[Check]()
+    served, free = NeoRanker(models, 0), FreeBeams(models, 0, told=told.append)
+    lists = []
+    for ranker in (served, free):
+        ranker.fit(split, Fit.T)
+        lists.append(ranker.rank(cases.asked))
+    assert [(check.name, check.asked) for check in told] == [(VALID, 90 * BEAMS), (NEW, 90 * BEAMS)]
+    assert 0.2 < told[1].share < told[0].share < 1, "8 x 8 tuples for 48 items: some are free"
+    assert (lists[1].items != NONE).sum() == round(told[1].share * 90 * BEAMS)
+    seen = 0
+    for items, scores, free_items, free_scores in zip(*lists[0], *lists[1], strict=True):
+        expected = dict(zip(items.tolist(), scores.tolist(), strict=True))
+        kept = free_items != NONE
+        assert len(set(free_items[kept].tolist())) == kept.sum()
+        both = [item in expected for item in free_items[kept].tolist()]
+        seen += sum(both)
+        np.testing.assert_allclose(
+            [expected[item] for item in free_items[kept][both].tolist()], free_scores[kept][both], atol=1e-4
+        )
+    assert seen > 90 * 5
+    for place in range(90):
+        assert not {*lists[1].items[place].tolist()} & {*cases.asked.histories[place].tolist()}
+
+
+def test_samples_are_drawn_as_likely_as_the_trie_leaves_them(models: NeoModels, dataset: Dataset) -> None:
+    split, cases = asked_films(dataset)
+    told = list[Check]()
+    ranker = Samples(models, 0, told=told.append)
+    ranker.fit(split, Fit.T)
+    same = cases.take(np.zeros(400, np.int64))
+    ranked = ranker.rank(same.asked)
+    assert [check.share for check in told] == [1, 1]
+    kept = ranked.items != NONE
+    assert (ranked.scores[kept].sum(), kept.sum(1).max() <= BEAMS) == (400 * BEAMS, True)
+    assert (np.diff(np.where(kept, ranked.scores, 0), axis=1) <= 0).all(), "those drawn more often come first"
+    drawn = np.bincount(ranked.items[kept], weights=ranked.scores[kept], minlength=len(dataset.items["film"]))
+    history = [dataset.items["film"][item].key for item in cases.asked.histories[0].tolist()]
+    with models.served(models.trained[0]) as served:
+        prompt = [*ranker._elsewhere(int(cases.asked.rows[0])), *history]
+        likely = probabilities(served, dataset, "film", prompt, denied=history)
+    expected = np.array([np.exp(likely.get(item.key, -np.inf)) for item in dataset.items["film"]])
+    assert expected.sum() == pytest.approx(1, abs=1e-4)
+    np.testing.assert_allclose(drawn / drawn.sum(), expected, atol=0.015)
 
 
 def test_what_users_did_elsewhere_is_in_the_prompt_and_their_held_out_items_are_not(
