@@ -29,7 +29,10 @@ def evaluate(
     data: Annotated[Path, typer.Argument(help="Data folder: items, interactions, queries.", exists=True)],
     out: Annotated[Path, typer.Option(help="Folder for results.json, report.md and report.html.")],
     models: Annotated[
-        str, typer.Option(help="Rankers, with a+b for two fused; none: no recommendation.", metavar="NAME,…")
+        str,
+        typer.Option(
+            help="Rankers; a+b: two fused, a-new: with places for new items; none: no recommendation.", metavar="NAME,…"
+        ),
     ] = DEFAULT_MODELS,
     neo: Annotated[
         list[Path] | None,
@@ -43,6 +46,9 @@ def evaluate(
     seeds: Annotated[int, typer.Option(help="Fits of a model that learns from a random start.", min=1)] = 1,
     search: Annotated[str, typer.Option(help="Searchers, bm25 or dense; none: no search.", metavar="NAME,…")] = "bm25",
     new_items: Annotated[bool, typer.Option("--new-items", help="Ask for items held out of all training too.")] = False,
+    next_items: Annotated[
+        bool, typer.Option("--next-items/--no-next-items", help="Ask for the next item among all items.")
+    ] = True,
     embedder: Annotated[
         str, typer.Option(help="Of content-knn and dense: minilm, lexical:FOLDER or st:NAME.", envvar="NEO_EMBEDDER")
     ] = "minilm",
@@ -82,8 +88,8 @@ def evaluate(
         say = partial(told, 0, 1)
         with _trained(neo or [], data, dataset, again=again, say=say) as (rankers, searchers, check):
             plan = Plan(
-                chosen, _names(models), plan_orders, plan_fits, seeds=seeds, new_items=new_items, again=again,
-                known=rankers,
+                chosen, _names(models), plan_orders, plan_fits, seeds=seeds, next_items=next_items,
+                new_items=new_items, again=again, known=rankers,
             )  # fmt: skip
             evaluate_rankers(dataset, plan, results, vectors.of, told)
             evaluate_search(
@@ -122,7 +128,7 @@ def _trained(
         ranker = Model(lambda material: NeoRanker(models, material.seed, material.say), is_seeded=True)
         yield (
             {**MODELS, "neo": ranker},
-            {**SEARCHERS, "neo": lambda _, item_type: NeoSearcher(models, models.trained[0], item_type)},
+            {**SEARCHERS, "neo": lambda _, item_type: NeoSearcher(models, models.searched(), item_type)},
             lambda results: models.check(results, again=again, say=say),
         )
 

@@ -71,9 +71,7 @@ class Dataset:
     @property
     def new_lines(self) -> frozenset[int]:
         """Where the new items stand in the item files, counted from 0 over all of them."""
-        return frozenset(
-            item.source.position.offset for name in self.new_items for item in self.later_items(name)
-        )
+        return frozenset(item.source.position.offset for name in self.new_items for item in self.later_items(name))
 
     def _items_where(self, item_type: str, *, is_new: bool) -> Sequence[Upsert]:
         items = self.items[item_type]

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from neo_runtime.data.ragged import Indices
+from neo_runtime.data.ragged import Indices, Mask
 from neo_runtime.data.split import Asked, Fit, Split
 from neo_runtime.evaluation.metrics import DEEPEST
 
@@ -53,6 +53,10 @@ class ScoringRanker(ABC):
 
     def rank(self, asked: Asked, k: int = DEEPEST) -> Ranked:
         return rank_by_scores(self.scores, asked, k)
+
+    def rank_among(self, asked: Asked, items: Mask, k: int = DEEPEST) -> Ranked:
+        """Of the `items` alone."""
+        return rank_by_scores(lambda batch: np.where(items, self.scores(batch), -np.inf), asked, k)
 
 
 def rank_by_scores(scores: Callable[[Asked], Scores], asked: Asked, k: int) -> Ranked:

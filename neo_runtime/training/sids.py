@@ -107,7 +107,7 @@ def _measured(split: Split, fit: Fit, recipe: SidsRecipe) -> Collaborative:
         split.training(fit), split.item_count, dimension=recipe.collaborative_dimension,
         window=recipe.collaborative_window, seed=recipe.seed,
     )  # fmt: skip
-    return Collaborative(*(column[~split.new_items] for column in found))
+    return Collaborative(found.vectors[~split.new_items], found.known[~split.new_items])
 
 
 def _unknown(texts: Vectors, dimension: int) -> Collaborative:
