@@ -24,16 +24,21 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=StrEnum)
 DEFAULT_MODELS = "popularity,item-knn,rules,pctm"
 
+Rankers = Annotated[
+    str,
+    typer.Option(
+        help="Rankers; a+b: two fused; a-new: places kept for new items; none: no recommendation.", metavar="NAME,…"
+    ),
+]
+NextItems = Annotated[
+    bool, typer.Option("--next-items/--no-next-items", help="Ask for the next item among all items.")
+]  # fmt: skip
+
 
 def evaluate(
     data: Annotated[Path, typer.Argument(help="Data folder: items, interactions, queries.", exists=True)],
     out: Annotated[Path, typer.Option(help="Folder for results.json, report.md and report.html.")],
-    models: Annotated[
-        str,
-        typer.Option(
-            help="Rankers; a+b: two fused, a-new: with places for new items; none: no recommendation.", metavar="NAME,…"
-        ),
-    ] = DEFAULT_MODELS,
+    models: Rankers = DEFAULT_MODELS,
     neo: Annotated[
         list[Path] | None,
         typer.Option(
@@ -46,9 +51,7 @@ def evaluate(
     seeds: Annotated[int, typer.Option(help="Fits of a model that learns from a random start.", min=1)] = 1,
     search: Annotated[str, typer.Option(help="Searchers, bm25 or dense; none: no search.", metavar="NAME,…")] = "bm25",
     new_items: Annotated[bool, typer.Option("--new-items", help="Ask for items held out of all training too.")] = False,
-    next_items: Annotated[
-        bool, typer.Option("--next-items/--no-next-items", help="Ask for the next item among all items.")
-    ] = True,
+    next_items: NextItems = True,
     embedder: Annotated[
         str, typer.Option(help="Of content-knn and dense: minilm, lexical:FOLDER or st:NAME.", envvar="NEO_EMBEDDER")
     ] = "minilm",
