@@ -49,7 +49,9 @@ def evaluate(
     orders: Annotated[str, typer.Option(help="Order of a user's items of one day.")] = "raw,shuffled",
     fit: Annotated[str, typer.Option(help="Fitted on train (T), or on train and validation (TV).")] = "T",
     seeds: Annotated[int, typer.Option(help="Fits of a model that learns from a random start.", min=1)] = 1,
-    search: Annotated[str, typer.Option(help="Searchers, bm25 or dense; none: no search.", metavar="NAME,…")] = "bm25",
+    search: Annotated[
+        str, typer.Option(help="Searchers: bm25, dense, or two fused, bm25+dense; none: no search.", metavar="NAME,…")
+    ] = "bm25",
     new_items: Annotated[bool, typer.Option("--new-items", help="Ask for items held out of all training too.")] = False,
     next_items: NextItems = True,
     embedder: Annotated[

@@ -26,6 +26,8 @@ EVALUATION_SEED = 2_014
 """Not for training: draw with other seeds, and leave out `held_out_items` where whole items are to be unseen."""
 ITEMS_ASKED = 1_000
 """Of each type, and one query of each kind for each."""
+CHOSEN_BY = 300
+"""Items of each type whose queries constants are chosen on."""
 PATH_ATTRIBUTES = ("categories", "category", "genres", "brand", "author", "artist")
 FEWEST_WORDS, MOST_WORDS = 2, 4
 _SHORTEST_MISTYPED = 5
@@ -70,6 +72,14 @@ def evaluation_queries(dataset: Dataset, item_type: str) -> list[Query]:
         return given
     asked = held_out_items(dataset.items[item_type], ITEMS_ASKED)
     return sorted(build_queries(asked, seed=EVALUATION_SEED), key=lambda query: query.kind)
+
+
+def choosing_queries(dataset: Dataset, item_type: str, items: int = CHOSEN_BY) -> list[Query]:
+    """What constants of searchers are chosen on: other items and other draws than `evaluation_queries` builds."""
+    every = dataset.items[item_type]
+    asked = {item.key for item in held_out_items(every, ITEMS_ASKED)}
+    others = [item for item in every if item.key not in asked] or every
+    return list(build_queries(held_out_items(others, items), seed=EVALUATION_SEED + 1))
 
 
 def _title(facts: _Facts, random: np.random.Generator) -> tuple[str, ...]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
+from itertools import product, starmap
+from typing import NamedTuple
 
 import numpy as np
 
+from neo_runtime.data.ragged import Indices
 from neo_runtime.data.split import Asked, Fit, Split
 from neo_runtime.evaluation.choosing import validation_sample
-from neo_runtime.evaluation.metrics import DEEPEST, MAIN, means, single_hits
+from neo_runtime.evaluation.metrics import DEEPEST, MAIN, Hits, means, single_hits
 from neo_runtime.evaluation.ranker import NONE, Ranked, Ranker, Scores
 
 POOL = 200
@@ -24,16 +28,27 @@ class Scale(StrEnum):
     RECIPROCAL = "rank"
 
 
+class Fusion(NamedTuple):
+    """How two lists become one: the first weighs 1."""
+
+    scale: Scale
+    weight: float
+
+    @property
+    def words(self) -> str:
+        return f"{self.scale} scores, second weighs {self.weight:g}"
+
+
 class Fused:
     """`weight` is the second ranker's, the first one's is 1. Scale and weight are chosen on validation."""
 
     def __init__(self, first: Ranker, second: Ranker) -> None:
         self._first, self._second = first, second
-        self._chosen: tuple[Scale, float] | None = None
+        self._chosen: Fusion | None = None
 
     @property
     def constants(self) -> str:
-        return "" if self._chosen is None else f"{self._chosen[0]} scores, second weighs {self._chosen[1]:g}"
+        return "" if self._chosen is None else self._chosen.words
 
     def fit(self, split: Split, fit: Fit) -> None:
         """Chosen with both fitted on T, whatever they are fitted on afterwards."""
@@ -46,20 +61,24 @@ class Fused:
         self._first.fit(split, fit)
         self._second.fit(split, fit)
 
-    def _choice(self, split: Split) -> tuple[Scale, float]:
+    def _choice(self, split: Split) -> Fusion:
         cases = validation_sample(split)
         first, second = self._first.rank(cases.asked, POOL), self._second.rank(cases.asked, POOL)
-        found = {
-            (scale, weight): means(single_hits(fuse(first, second, scale, weight, DEEPEST).items, cases.targets))[MAIN]
-            for scale in Scale
-            for weight in WEIGHTS
-        }
-        return max(found, key=found.__getitem__)
+        return best_fusion(first, second, lambda items: single_hits(items, cases.targets))
 
     def rank(self, asked: Asked, k: int = DEEPEST) -> Ranked:
         assert self._chosen is not None
         pool = max(k, POOL)
         return fuse(self._first.rank(asked, pool), self._second.rank(asked, pool), *self._chosen, k)
+
+
+def best_fusion(first: Ranked, second: Ranked, hits: Callable[[Indices], Hits]) -> Fusion:
+    """The one whose lists score best."""
+    found = {
+        fusion: means(hits(fuse(first, second, *fusion, DEEPEST).items))[MAIN]
+        for fusion in starmap(Fusion, product(Scale, WEIGHTS))
+    }
+    return max(found, key=found.__getitem__)
 
 
 def fuse(first: Ranked, second: Ranked, scale: Scale, weight: float, k: int) -> Ranked:

@@ -12,7 +12,7 @@ from neo_runtime.evaluation.embeddings import ItemVectors
 from neo_runtime.evaluation.metrics import means
 from neo_runtime.evaluation.results import Key, Results, Run
 from neo_runtime.evaluation.run import Progress
-from neo_runtime.evaluation.search import Bm25, Dense, Searcher, kinds, search_hits
+from neo_runtime.evaluation.search import Bm25, Dense, FusedSearcher, Searcher, beginnings, kinds, search_hits
 
 SEARCH = "search"
 
@@ -40,8 +40,8 @@ def evaluate_search(
 ) -> None:
     """Fill `results`. NotFoundError for a searcher that nobody knows."""
     for name in searchers:
-        if name not in known:
-            raise NotFoundError("searcher", f"{name} (known: {', '.join(known)})")
+        if not set(name.split("+", 1)) <= set(known):
+            raise NotFoundError("searcher", f"{name} (known: {', '.join(known)}, and two of them joined by +)")
     keys = [Key(SEARCH, item_type, name) for item_type in types for name in searchers]
     keys = [key for key in keys if again or not results.has(key)]
     for done, key in enumerate(keys):
@@ -49,7 +49,8 @@ def evaluate_search(
         queries = evaluation_queries(dataset, key.item_type)
         if not queries:
             continue
-        searcher = known[key.model](vectors, key.item_type)
+        made = [known[name](vectors, key.item_type) for name in key.model.split("+", 1)]
+        searcher = FusedSearcher(made[0], made[1], dataset, key.item_type) if len(made) > 1 else made[0]
         started = time.perf_counter()
         searcher.fit(dataset.texts(key.item_type))
         fitted = time.perf_counter()
@@ -59,6 +60,12 @@ def evaluate_search(
             kind: {"questions": float(len(places)), **means(hits.take(places))}
             for kind, places in kinds(queries).items()
         }
-        run = Run(key, len(queries), False, means(hits), groups, fitted - started, ended - fitted)
+        for step, begun in enumerate(beginnings(queries), start=1):
+            early = search_hits(searcher, dataset, key.item_type, begun)
+            groups[f"after step {step}"] = {"questions": float(len(begun)), **means(early)}
+        run = Run(
+            key, len(queries), len(made) > 1, means(hits), groups, fitted - started, ended - fitted,
+            getattr(searcher, "constants", ""),
+        )  # fmt: skip
         results.add(run, hits)
     progress(len(keys), len(keys), "")

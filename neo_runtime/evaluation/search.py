@@ -11,9 +11,11 @@ import numpy as np
 
 from neo_runtime.data.dataset import Dataset
 from neo_runtime.data.line import Query
+from neo_runtime.data.queries import choosing_queries
 from neo_runtime.data.ragged import Ragged
 from neo_runtime.embed.base import Embedder, Vectors
 from neo_runtime.embed.words import words
+from neo_runtime.evaluation.fused import POOL, best_fusion, fuse
 from neo_runtime.evaluation.metrics import DEEPEST, Hits, several_hits
 from neo_runtime.evaluation.ranker import NONE, Ranked, top
 
@@ -66,12 +68,47 @@ class Dense:
         return top(np.asarray(asked @ self._vectors.T, np.float32), k)
 
 
+class FusedSearcher:
+    """Two lists as one. Scale and weight are chosen on queries for other items than those that are evaluated."""
+
+    def __init__(self, first: Searcher, second: Searcher, dataset: Dataset, item_type: str) -> None:
+        self._first, self._second = first, second
+        self._dataset, self._item_type = dataset, item_type
+
+    @property
+    def constants(self) -> str:
+        return self._fusion.words
+
+    def fit(self, texts: Sequence[str]) -> None:
+        self._first.fit(texts)
+        self._second.fit(texts)
+        queries = choosing_queries(self._dataset, self._item_type)
+        meant = targets_of(self._dataset, self._item_type, queries)
+        lists = [batched(one, queries, POOL) for one in (self._first, self._second)]
+        self._fusion = best_fusion(lists[0], lists[1], lambda items: several_hits(items, meant))
+
+    def search(self, queries: Sequence[Query], k: int = DEEPEST) -> Ranked:
+        pool = max(k, POOL)
+        return fuse(self._first.search(queries, pool), self._second.search(queries, pool), *self._fusion, k)
+
+
 def search_hits(searcher: Searcher, dataset: Dataset, item_type: str, queries: Sequence[Query]) -> Hits:
     """Whether the lists hold what was meant."""
+    return several_hits(batched(searcher, queries, DEEPEST).items, targets_of(dataset, item_type, queries))
+
+
+def batched(searcher: Searcher, queries: Sequence[Query], k: int) -> Ranked:
+    """All at once would be queries × items scores."""
+    lists = [searcher.search(queries[first : first + _BATCH], k) for first in range(0, len(queries), _BATCH)]
+    if not lists:
+        return Ranked(np.full((0, k), NONE, np.int32), np.full((0, k), -np.inf, np.float32))
+    return Ranked(*(np.concatenate(column) for column in zip(*lists, strict=True)))
+
+
+def targets_of(dataset: Dataset, item_type: str, queries: Sequence[Query]) -> Ragged:
+    """Rows of the items that each query means."""
     rows = {item.key: row for row, item in enumerate(dataset.items[item_type])}
-    lists = [searcher.search(queries[first : first + _BATCH]).items for first in range(0, len(queries), _BATCH)]
-    targets = Ragged.of([[rows[key] for key in query.items] for query in queries])
-    return several_hits(np.concatenate(lists) if lists else np.full((0, DEEPEST), NONE, np.int32), targets)
+    return Ragged.of([[rows[key] for key in query.items] for query in queries])
 
 
 def kinds(queries: Sequence[Query]) -> dict[str, np.ndarray]:
@@ -80,3 +117,12 @@ def kinds(queries: Sequence[Query]) -> dict[str, np.ndarray]:
         kind: np.array([place for place, _ in group])
         for kind, group in groupby(enumerate(queries), key=lambda entry: entry[1].kind)
     }
+
+
+def beginnings(queries: Sequence[Query]) -> list[list[Query]]:
+    """Of queries in several steps, what had been said after the first, the second and so on, but for the last."""
+    most = max((len(query.steps) for query in queries), default=0)
+    return [
+        [Query(query.steps[:step], query.items, query.kind) for query in queries if len(query.steps) > step]
+        for step in range(1, most)
+    ]

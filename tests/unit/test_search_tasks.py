@@ -9,11 +9,18 @@ import pytest
 
 from neo_runtime.data.dataset import Dataset, read_dataset
 from neo_runtime.data.line import Query
-from neo_runtime.data.queries import KINDS, build_queries, evaluation_queries, held_out_items
+from neo_runtime.data.queries import (
+    ITEMS_ASKED,
+    KINDS,
+    build_queries,
+    choosing_queries,
+    evaluation_queries,
+    held_out_items,
+)
 from neo_runtime.embed.lexical import LexicalEmbedder
 from neo_runtime.embed.words import words
 from neo_runtime.evaluation.metrics import means
-from neo_runtime.evaluation.search import Bm25, Dense, kinds, search_hits
+from neo_runtime.evaluation.search import Bm25, Dense, FusedSearcher, beginnings, kinds, search_hits
 from neo_runtime.ingest.bulk import read_upserts
 from neo_runtime.types import ItemKey
 from tests.kit.interactions import write_folder
@@ -58,6 +65,36 @@ def test_searchers_find_what_was_meant(demo: Dataset) -> None:
     groups = kinds(queries)
     assert sum(map(len, groups.values())) == len(queries)
     assert np.all(np.sort(np.concatenate(list(groups.values()))) == np.arange(len(queries)))
+
+
+def test_two_searchers_fused_are_at_least_the_better_one_and_say_how_they_were_weighed(demo: Dataset) -> None:
+    queries = evaluation_queries(demo, "film")
+    embedder = LexicalEmbedder.fit(demo.texts("film"))
+    dense = Dense(lambda: embedder.embed(demo.texts("film")), lambda: embedder)
+    fused = FusedSearcher(Bm25(), dense, demo, "film")
+    found = {}
+    for name, searcher in (("bm25", Bm25()), ("dense", dense), ("fused", fused)):
+        searcher.fit(demo.texts("film"))
+        found[name] = means(search_hits(searcher, demo, "film", queries))["NDCG@10"]
+    assert found["fused"] >= max(found["bm25"], found["dense"]) - 0.005
+    assert "second weighs" in fused.constants
+
+
+def test_weights_are_chosen_on_queries_for_other_items_than_are_evaluated() -> None:
+    items = list(read_upserts(sorted(DEMO.glob("*.jsonl"))))
+    assert len(items) > ITEMS_ASKED
+    many = Dataset([], {"film": items}, {}, [], 0)
+    asked, chosen = (
+        {query.items[0] for query in make(many, "film")} for make in (evaluation_queries, choosing_queries)
+    )
+    assert len(chosen) > 100
+    assert not asked & chosen
+
+
+def test_a_query_in_steps_is_also_asked_as_far_as_it_had_come() -> None:
+    item = ItemKey("film", "x")
+    queries = [Query(("a", "b", "c"), (item,)), Query(("d",), (item,)), Query(("e", "f"), (item,))]
+    assert [[query.steps for query in step] for step in beginnings(queries)] == [[("a",), ("e",)], [("a", "b")]]
 
 
 def test_unknown_words_find_nothing(demo: Dataset) -> None:
