@@ -24,13 +24,21 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=StrEnum)
 DEFAULT_MODELS = "popularity,item-knn,rules,pctm"
 
+Rankers = Annotated[
+    str,
+    typer.Option(
+        help="Rankers; a+b: two fused; a-new: places kept for new items; none: no recommendation.", metavar="NAME,…"
+    ),
+]
+NextItems = Annotated[
+    bool, typer.Option("--next-items/--no-next-items", help="Ask for the next item among all items.")
+]  # fmt: skip
+
 
 def evaluate(
     data: Annotated[Path, typer.Argument(help="Data folder: items, interactions, queries.", exists=True)],
     out: Annotated[Path, typer.Option(help="Folder for results.json, report.md and report.html.")],
-    models: Annotated[
-        str, typer.Option(help="Rankers, with a+b for two fused; none: no recommendation.", metavar="NAME,…")
-    ] = DEFAULT_MODELS,
+    models: Rankers = DEFAULT_MODELS,
     neo: Annotated[
         list[Path] | None,
         typer.Option(
@@ -45,6 +53,7 @@ def evaluate(
         str, typer.Option(help="Searchers: bm25, dense, or two fused, bm25+dense; none: no search.", metavar="NAME,…")
     ] = "bm25",
     new_items: Annotated[bool, typer.Option("--new-items", help="Ask for items held out of all training too.")] = False,
+    next_items: NextItems = True,
     embedder: Annotated[
         str, typer.Option(help="Of content-knn and dense: minilm, lexical:FOLDER or st:NAME.", envvar="NEO_EMBEDDER")
     ] = "minilm",
@@ -84,8 +93,8 @@ def evaluate(
         say = partial(told, 0, 1)
         with _trained(neo or [], data, dataset, again=again, say=say) as (rankers, searchers, check):
             plan = Plan(
-                chosen, _names(models), plan_orders, plan_fits, seeds=seeds, new_items=new_items, again=again,
-                known=rankers,
+                chosen, _names(models), plan_orders, plan_fits, seeds=seeds, next_items=next_items,
+                new_items=new_items, again=again, known=rankers,
             )  # fmt: skip
             evaluate_rankers(dataset, plan, results, vectors.of, told)
             evaluate_search(
@@ -124,7 +133,7 @@ def _trained(
         ranker = Model(lambda material: NeoRanker(models, material.seed, material.say), is_seeded=True)
         yield (
             {**MODELS, "neo": ranker},
-            {**SEARCHERS, "neo": lambda _, item_type: NeoSearcher(models, models.trained[0], item_type)},
+            {**SEARCHERS, "neo": lambda _, item_type: NeoSearcher(models, models.searched(), item_type)},
             lambda results: models.check(results, again=again, say=say),
         )
 

@@ -46,6 +46,10 @@ def fit(
         str, typer.Option(help="Data folder: raw or shuffled, of a user's items of one day.")
     ] = "shuffled",
     fit_on: Annotated[str, typer.Option("--fit", help="Data folder: T, the training part, or TV.")] = "T",
+    new_items: Annotated[
+        float,
+        typer.Option(help="Data folder: share of the items that nothing is fitted on, as samples.new_items.", min=0),
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the k-means.")] = 0,
 ) -> None:
     """Fit one residual k-means codebook per item type (NEO, stage 1).
@@ -63,7 +67,7 @@ def fit(
     sizes, sizes_of = _sizes_of(levels or [DEFAULT_LEVELS])
     if len(files) == 1 and files[0].is_dir():
         reports = _fit_folder(
-            files[0], out, order, fit_on, levels=sizes, levels_of=sizes_of, embedder=embedder,
+            files[0], out, order, fit_on, new_items, levels=sizes, levels_of=sizes_of, embedder=embedder,
             collaborative=collaborative, seed=seed,
         )  # fmt: skip
     elif collaborative:
@@ -140,16 +144,18 @@ def report(
     show_reports(reports, said, out, json=json)
 
 
-def _fit_folder(data: Path, out: Path, order: str, fit_on: str, **fields: object) -> list[FitReport]:
+def _fit_folder(
+    data: Path, out: Path, order: str, fit_on: str, new_items: float, **fields: object
+) -> list[FitReport]:  # fmt: skip
     from neo_runtime.data.dataset import read_dataset
-    from neo_runtime.data.split import Fit, Order
+    from neo_runtime.data.split import Fit, Order, keep_out
     from neo_runtime.training.recipe import SidsRecipe
     from neo_runtime.training.sids import fit_sids
 
     if order not in tuple(Order) or fit_on not in tuple(Fit):
         raise typer.BadParameter(f"--order is one of {', '.join(Order)}, --fit one of {', '.join(Fit)}")
     recipe = SidsRecipe.model_validate(fields)
-    return fit_sids(read_dataset(data), recipe, out, order=Order(order), fit=Fit(fit_on))
+    return fit_sids(keep_out(read_dataset(data), new_items), recipe, out, order=Order(order), fit=Fit(fit_on))
 
 
 def _sizes_of(levels: Sequence[str]) -> tuple[list[int], dict[str, list[int]]]:

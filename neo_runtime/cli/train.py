@@ -139,6 +139,14 @@ def _show_next(training: Training) -> None:
     recipe, console = training.recipe, training.console
     files = " ".join(str(path) for path in data_files(recipe.data, "items"))
     console.print("Next:", style="bold")
+    if recipe.samples.new_items:
+        # Loaded all at once, new items could take places of known ones: the SIDs would not be those of training.
+        console.print(
+            f"  neo evaluate {recipe.data} --out results --neo {recipe.out} --models neo,neo-new --new-items "
+            f"--no-next-items --orders {recipe.samples.order} --fit {recipe.samples.fit} --search ''",
+            soft_wrap=True,
+        )
+        return
     console.print(
         f"  neo catalog load {files} --catalog {recipe.out}.catalog --model {recipe.out} "
         f"--embeddings {recipe.out / 'embeddings.npy'}",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from neo_runtime.catalog.encode import event_text
 from neo_runtime.catalog.item import Rejected, Upsert
 from neo_runtime.data.line import Interaction, Query, parse_interaction, parse_query
-from neo_runtime.data.ragged import Ragged
+from neo_runtime.data.ragged import Mask, Ragged
 from neo_runtime.errors import DataError
 from neo_runtime.ingest.bulk import read_lines
 from neo_runtime.ingest.line import check, decode_line
@@ -48,13 +48,35 @@ class Sequences:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A whole folder. `repeats`: interactions left out since the user had to do with the item before."""
+    """A whole folder. `repeats`: interactions left out since the user had to do with the item before.
+
+    `new_items`, by type, are kept out of all training (`data.split.keep_out`); a type that is missing has none.
+    """
 
     users: Sequence[str]
     items: Mapping[str, Sequence[Upsert]]
     sequences: Mapping[str, Sequences]
     queries: Sequence[Query]
     repeats: int
+    new_items: Mapping[str, Mask] = field(default_factory=dict)
+
+    def known_items(self, item_type: str) -> Sequence[Upsert]:
+        """All but the new ones: what training may look at."""
+        return self._items_where(item_type, is_new=False)
+
+    def later_items(self, item_type: str) -> Sequence[Upsert]:
+        """The new ones: published once training is over."""
+        return self._items_where(item_type, is_new=True)
+
+    @property
+    def new_lines(self) -> frozenset[int]:
+        """Where the new items stand in the item files, counted from 0 over all of them."""
+        return frozenset(item.source.position.offset for name in self.new_items for item in self.later_items(name))
+
+    def _items_where(self, item_type: str, *, is_new: bool) -> Sequence[Upsert]:
+        items = self.items[item_type]
+        new = self.new_items.get(item_type, np.zeros(len(items), np.bool_))
+        return [items[place] for place in np.flatnonzero(new == is_new).tolist()]
 
     def texts(self, item_type: str) -> list[str]:
         """What is embedded of each item."""

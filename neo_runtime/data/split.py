@@ -13,12 +13,14 @@ from functools import cached_property
 
 import numpy as np
 
-from neo_runtime.data.dataset import Numbers, Sequences
+from neo_runtime.data.dataset import Dataset, Numbers, Sequences
 from neo_runtime.data.ragged import Indices, Mask, Ragged
 
 TIES_SEED = 20_140_723
 """Of the shuffled order: one for everybody, so that results compare."""
 FEWEST_TO_TEST = 3
+NEW_SHARE, NEW_SEED = 0.05, 5
+"""Of each type's items, what `neo evaluate --new-items` asks for; a recipe with that share trains without them."""
 
 
 class Order(StrEnum):
@@ -114,13 +116,21 @@ def leave_one_out(sequences: Sequences, item_count: int, order: Order) -> Split:
     return Split(sequences, item_count, order, np.zeros(item_count, np.bool_))
 
 
-def hold_out_items(split: Split, share: float, *, seed: int) -> Split:
+def new_among(item_count: int, share: float, *, seed: int = NEW_SEED) -> Mask:
+    """A seeded share of so many items: the same ones wherever it is asked for."""
+    found = np.zeros(item_count, np.bool_)
+    found[np.random.default_rng(seed).permutation(item_count)[: round(share * item_count)]] = True
+    return found
+
+
+def hold_out_items(split: Split, share: float, *, seed: int = NEW_SEED) -> Split:
     """A seeded share of the items becomes new: removed from all training parts, with that part of what others did."""
-    random = np.random.default_rng(seed)
-    chosen = random.permutation(split.item_count)[: round(share * split.item_count)]
-    new_items = np.zeros(split.item_count, np.bool_)
-    new_items[chosen] = True
-    return replace(split, new_items=new_items)
+    return replace(split, new_items=new_among(split.item_count, share, seed=seed))
+
+
+def keep_out(dataset: Dataset, share: float) -> Dataset:
+    """The same for a whole folder that is trained on: of every type, the items that `hold_out_items` finds."""
+    return replace(dataset, new_items={name: new_among(len(items), share) for name, items in dataset.items.items()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,6 @@
-"""The rankers that `neo evaluate` knows by name. `a+b` is the two fused, for any two names."""
+"""The rankers that `neo evaluate` knows by name. `a+b` is the two fused, for any two names; `a-new` is a with places
+that are kept for new items.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from typing import NamedTuple
 from neo_runtime.embed.base import Vectors
 from neo_runtime.errors import NotFoundError
 from neo_runtime.evaluation.ranker import Ranker
+from neo_runtime.evaluation.reserved import SUFFIX, Reserved
 
 Say = Callable[[str], None]
 
@@ -25,11 +28,14 @@ class Material:
 
 
 class Model(NamedTuple):
-    """`is_seeded`: fitted again with another seed, it ranks otherwise."""
+    """`is_seeded`: fitted again with another seed, it ranks otherwise. `is_reserving`: with places for new items, so
+    that it is asked only where there are some.
+    """
 
     make: Callable[[Material], Ranker]
     is_seeded: bool = False
     is_fused: bool = False
+    is_reserving: bool = False
 
 
 def _popularity(_: Material) -> Ranker:
@@ -96,10 +102,18 @@ def model(name: str, known: Mapping[str, Model] = MODELS) -> Model:
     """NotFoundError where nobody of that name is known."""
     if name in known:
         return known[name]
+    if (plain := name.removesuffix(SUFFIX)) != name and plain in known:
+        return _reserving(known[plain])
     first, plus, second = name.partition("+")
     if plus and first in known and second in known:
         return _fused(known[first], known[second])
-    raise NotFoundError("ranker", f"{name} (known: {', '.join(known)}, and two of them joined by +)")
+    raise NotFoundError(
+        "ranker", f"{name} (known: {', '.join(known)}; one with {SUFFIX} behind it; two of them joined by +)"
+    )
+
+
+def _reserving(chosen: Model) -> Model:
+    return chosen._replace(make=lambda material: Reserved(chosen.make(material)), is_reserving=True)
 
 
 def _fused(first: Model, second: Model) -> Model:

@@ -6,7 +6,7 @@ it is only asked, so `fit` finds the folder that fits.
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ import numpy as np
 
 from neo_runtime.data.dataset import Dataset
 from neo_runtime.data.line import Query
-from neo_runtime.data.split import Asked, Fit, Part, Split, other_types
+from neo_runtime.data.ragged import Mask
+from neo_runtime.data.split import NEW_SHARE, Asked, Fit, Part, Split, keep_out, new_among, other_types
 from neo_runtime.engine.api import Constraints, RankedList, RankWork
 from neo_runtime.errors import DataError, StartupError
 from neo_runtime.evaluation.answers import check_answers
@@ -25,7 +26,7 @@ from neo_runtime.evaluation.ranker import NONE, Ranked
 from neo_runtime.evaluation.results import Results
 from neo_runtime.evaluation.served import Answer, ServedModel
 from neo_runtime.prompt.message import Task, TaskPrompt
-from neo_runtime.training.recipe import RECIPE_FILE, TrainRecipe
+from neo_runtime.training.recipe import TrainRecipe, read_trained
 from neo_runtime.training.samples.histories import splits_of
 from neo_runtime.types import ItemKey
 
@@ -48,9 +49,8 @@ class Trained:
     def read(cls, folder: Path) -> Trained:
         """StartupError where `neo train` has not finished there."""
         try:
-            told = json.loads((folder / RECIPE_FILE).read_bytes())
-            return cls(folder, TrainRecipe.model_validate({**told, "out": folder}))
-        except (OSError, ValueError) as error:
+            return cls(folder, read_trained(folder))
+        except StartupError as error:
             raise StartupError(f"{folder} is no folder that `neo train` has finished ({error})") from error
 
 
@@ -63,24 +63,41 @@ class NeoModels:
         self._data = data
         self._served: ServedModel | None = None
         self._rows = {name: {item.key: row for row, item in enumerate(items)} for name, items in dataset.items.items()}
+        self.known_lists: dict[tuple[Path, str, bytes], Ranked] = {}
+        """Of rankers, by folder, item type and what was asked."""
 
     def found(self, split: Split, fit: Fit, seed: int) -> Trained:
-        """DataError where no model was trained for that. Where a type has no days, both orders are one."""
+        """DataError where no model was trained for that. Where a type has no days, both orders are one.
+
+        The split's new items must be those that training did without: who has seen them, or too little, is no match.
+        """
         for one in self.trained:
             is_order = split.sequences.clock is None or one.recipe.samples.order is split.order
-            if is_order and one.recipe.samples.fit is fit and one.seed == seed:
+            seen = ~new_among(split.item_count, one.recipe.samples.new_items)
+            is_match = is_order and one.recipe.samples.fit is fit and one.seed == seed
+            if is_match and np.array_equal(seen, ~split.new_items):
                 return one
+        share, without = (NEW_SHARE, "without the new items") if split.new_items.any() else (0, "with all items")
         raise DataError(
-            f"no model was trained on the {split.order} order, fitted on {fit}, with seed {seed}; train one with these "
-            "settings in its recipe (samples.order, samples.fit, instruct.seed), or leave them out here"
+            f"no model was trained on the {split.order} order, fitted on {fit}, with seed {seed}, {without}; train one "
+            f"with these settings in its recipe (samples.order, samples.fit, instruct.seed, samples.new_items = "
+            f"{share:g}), or leave them out here"
         )
+
+    def searched(self) -> Trained:
+        """The first that knows all items. DataError where none does: what is searched for is not held out."""
+        for one in self.trained:
+            if not one.recipe.samples.new_items:
+                return one
+        raise DataError("search needs a model that was trained with all items (samples.new_items = 0)")
 
     @contextmanager
     def served(self, trained: Trained) -> Iterator[ServedModel]:
         """Stays open for who asks for the same one next."""
         if self._served is None or self._served.folder != trained.folder:
             self.close()
-            self._served = ServedModel(trained.folder, self._data)
+            new_lines = keep_out(self.dataset, trained.recipe.samples.new_items).new_lines
+            self._served = ServedModel(trained.folder, self._data, new_lines)
         yield self._served
 
     def lists(self, answers: Sequence[Answer], item_type: str, k: int) -> Ranked:
@@ -124,17 +141,33 @@ class NeoRanker:
         self._others = other_types(splits, split.item_type, Part.VALIDATION)
 
     def rank(self, asked: Asked, k: int = DEEPEST) -> Ranked:
-        """Beams are as many as the paper's; lists longer than that are short."""
-        works = [self._work(row, history) for row, history in zip(asked.rows.tolist(), asked.histories, strict=True)]
+        """Beams are as many as the paper's; lists longer than that are short. Nobody is asked twice: each fusion wants
+        the same lists.
+        """
+        known = self._models.known_lists
+        digest = hashlib.blake2b(asked.rows.tobytes() + asked.histories.values.tobytes()).digest()
+        question = (self._trained.folder, self._split.item_type, digest)
+        if question not in known:
+            known[question] = self._ranked(asked, None, BEAMS)
+        return known[question].of_length(k)
+
+    def rank_among(self, asked: Asked, items: Mask, k: int = DEEPEST) -> Ranked:
+        """Of the `items` alone: the constraint trie leads to no other."""
+        of_type = self._models.dataset.items[self._split.item_type]
+        return self._ranked(asked, frozenset(of_type[place].key for place in np.flatnonzero(items).tolist()), k)
+
+    def _ranked(self, asked: Asked, allow: frozenset[ItemKey] | None, k: int) -> Ranked:
+        rows = zip(asked.rows.tolist(), asked.histories, strict=True)
+        works = [self._work(row, history, allow) for row, history in rows]
         with self._models.served(self._trained) as served:
             answers = served.answers(works, lambda done, total: self._say(f"{done:,} of {total:,} users"))
         return self._models.lists(answers, self._split.item_type, k)
 
-    def _work(self, row: int, history: np.ndarray) -> RankWork:
+    def _work(self, row: int, history: np.ndarray, allow: frozenset[ItemKey] | None) -> RankWork:
         name, items = self._split.item_type, self._models.dataset.items
         keys = [items[name][place].key for place in history.tolist()[-self._window :]]
         deny = frozenset(items[name][place].key for place in history.tolist()[: -self._window])
-        prompt, constraints = TaskPrompt(Task.RECOMMEND, name), Constraints((name,), deny=deny)
+        prompt, constraints = TaskPrompt(Task.RECOMMEND, name), Constraints((name,), allow, deny)
         return RankWork(prompt, (*self._elsewhere(row), *keys), constraints, BEAMS)
 
     def _elsewhere(self, row: int) -> list[ItemKey]:

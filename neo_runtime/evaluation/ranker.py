@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from neo_runtime.data.ragged import Indices
+from neo_runtime.data.ragged import Indices, Mask
 from neo_runtime.data.split import Asked, Fit, Split
 from neo_runtime.evaluation.metrics import DEEPEST
 
@@ -29,6 +29,14 @@ class Ranked(NamedTuple):
 
     items: Indices
     scores: Scores
+
+    def of_length(self, k: int) -> Ranked:
+        """Cut, or with nothing behind the end."""
+        missing = ((0, 0), (0, max(0, k - self.items.shape[1])))
+        return Ranked(
+            np.pad(self.items, missing, constant_values=NONE)[:, :k],
+            np.pad(self.scores, missing, constant_values=-np.inf)[:, :k],
+        )
 
 
 class Ranker(Protocol):
@@ -53,6 +61,10 @@ class ScoringRanker(ABC):
 
     def rank(self, asked: Asked, k: int = DEEPEST) -> Ranked:
         return rank_by_scores(self.scores, asked, k)
+
+    def rank_among(self, asked: Asked, items: Mask, k: int = DEEPEST) -> Ranked:
+        """Of the `items` alone."""
+        return rank_by_scores(lambda batch: np.where(items, self.scores(batch), -np.inf), asked, k)
 
 
 def rank_by_scores(scores: Callable[[Asked], Scores], asked: Asked, k: int) -> Ranked:

@@ -16,6 +16,7 @@ from neo_runtime.evaluation.report_tables import (
     group_tables,
     main_tables,
     published_table,
+    reserved_table,
     run_table,
     short_tables,
 )
@@ -34,6 +35,9 @@ that the test item is asked for with.
 Order raw: a user's items of one day as the file has them. Shuffled: with a fixed seed, before the split. Files that
 list a day's items by id give the answer away in the raw order: compare with published tables there, and models with
 each other in the shuffled one. A type without days or times has the raw order alone.
+
+New items are held out of all training; who asks for one of them is asked, and of the others some. A model with -new
+behind its name keeps every third place for them.
 
 ± is half of the 95 % interval over users (bootstrap). Constants, epochs and weights of fusions are chosen on
 validation, fitted on T.
@@ -60,7 +64,8 @@ def _tables(dataset: Dataset, rows: Sequence[Row]) -> list[TextTable]:
         tables += main_tables([row for row in rows if row.key.item_type == item_type])
         if known := published(dataset, item_type):
             tables.append(published_table(item_type, known))
-    return [*tables, *difference_table(rows), *gap_table(rows), *group_tables(rows), run_table(rows)]
+    differences = [*difference_table(rows), *reserved_table(rows)]
+    return [*tables, *differences, *gap_table(rows), *group_tables(rows), run_table(rows)]
 
 
 def _about(dataset: Dataset) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
-from neo_runtime.evaluation.bootstrap import Interval
+from neo_runtime.evaluation.bootstrap import Interval, paired_difference
 from neo_runtime.evaluation.metrics import DEEPEST, MAIN, NAMES
 from neo_runtime.evaluation.published import Published
 from neo_runtime.evaluation.report_rows import Row, against_best_baseline
+from neo_runtime.evaluation.reserved import EVERY, SUFFIX
 from neo_runtime.evaluation.results import Check
 from neo_runtime.sid.report_tables import UNKNOWN, TextTable
 
@@ -88,6 +89,24 @@ def gap_table(rows: Sequence[Row]) -> Iterator[TextTable]:
     if cells:
         columns = ("type", "model", "fit", "raw", "shuffled", "gap")
         yield TextTable(f"{MAIN} in the two orders of a day's items", columns, cells)
+
+
+def reserved_table(rows: Sequence[Row]) -> Iterator[TextTable]:
+    """What reserved places give to the users of new items, and what they take from the others; same users each."""
+    plain = {row.key: row for row in rows}
+    cells = []
+    for row in rows:
+        other = plain.get(row.key._replace(model=row.key.model.removesuffix(SUFFIX)))
+        if other is not None and other is not row:
+            difference = paired_difference(row.values, other.values)
+            cells.append(
+                (row.key.item_type, *_named(other)[:3], row.key.task, f"{row.runs[0].questions:,}",
+                 _figure(other.intervals[MAIN].mean), _figure(row.intervals[MAIN].mean), f"{difference.mean:+.4f}",
+                 f"{difference.low:+.4f} … {difference.high:+.4f}")
+            )  # fmt: skip
+    if cells:
+        columns = ("type", *_FIXED[:3], "asked for", "users", "without", "with", MAIN, "95 %")
+        yield TextTable(f"every {EVERY}rd place kept for new items", columns, cells)
 
 
 def order_pairs(rows: Sequence[Row]) -> list[tuple[Row, Row]]:

@@ -12,15 +12,17 @@ import numpy as np
 
 from neo_runtime.data.dataset import Dataset
 from neo_runtime.data.slices import slices
-from neo_runtime.data.split import Fit, Order, Part, Split, hold_out_items, leave_one_out
+from neo_runtime.data.split import NEW_SEED, NEW_SHARE, Cases, Fit, Order, Part, Split, hold_out_items, leave_one_out
 from neo_runtime.embed.base import Vectors
 from neo_runtime.evaluation.metrics import means, single_hits
 from neo_runtime.evaluation.models import MODELS, Material, Model, model
 from neo_runtime.evaluation.ranker import Ranker
 from neo_runtime.evaluation.results import Key, Results, Run
 
-NEXT_ITEM, NEW_ITEMS = "next item", "new items"
-NEW_SHARE, NEW_SEED = 0.05, 5
+NEXT_ITEM, NEW_ITEMS, KNOWN_ITEMS = "next item", "new items", "known items"
+"""The last two are of one split, with items held out: whose target is one of them, and whose is not."""
+MOST_KNOWN = 5_000
+"""Users of known items that are asked beside those of new ones, who are few: enough to see what new items cost them."""
 
 Progress = Callable[[int, int, str], None]
 """Told how many runs are done, of how many, and what is at work."""
@@ -28,13 +30,14 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run. `again`: even what is finished."""
+    """What to run. `next_items` over all items, `new_items` with some held out. `again`: even what is finished."""
 
     types: Sequence[str]
     models: Sequence[str]
     orders: Sequence[Order] = (Order.RAW, Order.SHUFFLED)
     fits: Sequence[Fit] = (Fit.T,)
     seeds: int = 1
+    next_items: bool = True
     new_items: bool = False
     again: bool = False
     known: Mapping[str, Model] = field(default_factory=lambda: MODELS)
@@ -42,7 +45,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One ranker, made once and fitted on one part after the other: its constants are chosen once."""
+    """One ranker, made once and fitted on one part after the other: its constants are chosen once.
+
+    The key's task is NEXT_ITEM or NEW_ITEMS; of the latter's split, known items are asked for too.
+    """
 
     key: Key
     fits: Sequence[Fit]
@@ -98,34 +104,58 @@ def _say(progress: Progress, done: int, total: int, key: Key, words: str) -> Non
 
 
 def _jobs(dataset: Dataset, plan: Plan, results: Results) -> Iterator[_Job]:
-    tasks = (NEXT_ITEM, NEW_ITEMS) if plan.new_items else (NEXT_ITEM,)
+    tasks = [task for task, wanted in ((NEXT_ITEM, plan.next_items), (NEW_ITEMS, plan.new_items)) if wanted]
     for item_type in plan.types:
         for task in tasks:
             for order in orders_of(dataset, item_type, plan.orders):
                 for name in plan.models:
+                    if task == NEXT_ITEM and model(name, plan.known).is_reserving:
+                        continue  # nothing is new there
                     seeds = plan.seeds if model(name, plan.known).is_seeded and task == NEXT_ITEM else 1
                     for seed in range(seeds):
                         key = Key(task, item_type, name, order.value, "", seed)
-                        fits = [f for f in plan.fits if plan.again or not results.has(key._replace(fit=f.value))]
+                        fits = [f for f in plan.fits if plan.again or not _is_done(results, key._replace(fit=f.value))]
                         if fits:
                             yield _Job(key, fits)
+
+
+def _is_done(results: Results, key: Key) -> bool:
+    """All that the job's one fit is asked."""
+    tasks = (NEXT_ITEM,) if key.task == NEXT_ITEM else (NEW_ITEMS, KNOWN_ITEMS)
+    return all(results.has(key._replace(task=task)) for task in tasks)
 
 
 def _split(dataset: Dataset, key: Key) -> Split:
     items = dataset.items[key.item_type]
     split = leave_one_out(dataset.sequences[key.item_type], len(items), Order(key.order))
-    return hold_out_items(split, NEW_SHARE, seed=NEW_SEED) if key.task == NEW_ITEMS else split
+    return hold_out_items(split, NEW_SHARE) if key.task == NEW_ITEMS else split
 
 
 def _run(ranker: Ranker, split: Split, key: Key, results: Results, *, is_fused: bool) -> None:
-    """In a split with new items, only whose target is one of them are asked; nothing where nobody is."""
-    cases = split.cases(Part.TEST)
-    if key.task == NEW_ITEMS:
-        cases = cases.take(np.flatnonzero(split.new_items[cases.targets]))
-    if not len(cases.targets):
+    """Nothing where nobody is asked: in a split with new items, where nobody's target is one of them."""
+    asked = _asked(split, key.task)
+    if not all(len(cases.targets) for cases in asked.values()):
         return
     started = time.perf_counter()
     ranker.fit(split, Fit(key.fit))
+    fit_s = time.perf_counter() - started
+    for task, cases in asked.items():
+        _rank(ranker, split, cases, key._replace(task=task), results, fit_s, is_fused=is_fused)
+
+
+def _asked(split: Split, task: str) -> dict[str, Cases]:
+    """By task, what a ranker that was fitted on the split is asked."""
+    cases = split.cases(Part.TEST)
+    if task == NEXT_ITEM:
+        return {task: cases}
+    is_new = split.new_items[cases.targets]
+    known = np.random.default_rng(NEW_SEED).permutation(np.flatnonzero(~is_new))[:MOST_KNOWN]
+    return {NEW_ITEMS: cases.take(np.flatnonzero(is_new)), KNOWN_ITEMS: cases.take(np.sort(known))}
+
+
+def _rank(
+    ranker: Ranker, split: Split, cases: Cases, key: Key, results: Results, fit_s: float, *, is_fused: bool
+) -> None:
     fitted = time.perf_counter()
     hits = single_hits(ranker.rank(cases.asked).items, cases.targets)
     ended = time.perf_counter()
@@ -135,7 +165,7 @@ def _run(ranker: Ranker, split: Split, key: Key, results: Results, *, is_fused: 
     constants = getattr(ranker, "constants", None)
     results.add(
         Run(
-            key, len(cases.targets), is_fused, means(hits), groups, fitted - started, ended - fitted,
+            key, len(cases.targets), is_fused, means(hits), groups, fit_s, ended - fitted,
             "" if constants is None else str(constants),
         ),
         hits,

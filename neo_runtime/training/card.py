@@ -60,6 +60,7 @@ def write_card(out: Path, recipe: TrainRecipe, model: NeoModel) -> None:
             for name, book in model.codebooks.items()
         ),
         f"| interactions | order {recipe.samples.order}, fitted on {recipe.samples.fit} |",
+        f"| items | {1 - recipe.samples.new_items:.0%} of each type |",
         f"| labels by | {recipe.teacher.by} {recipe.teacher.model} |", "",
         "## Stages", "",
         "| stage | steps | tokens | training | tokens/s | loss at the end |", "|---|---|---|---|---|---|",

@@ -29,7 +29,8 @@ Say = Callable[[str, int, int], None]
 def align_mixture(dataset: Dataset, stage: StageRecipe) -> Mixture:
     """SID to text, text to SID, SID to type."""
     parts = {}
-    for name, items in dataset.items.items():
+    for name in dataset.items:
+        items = dataset.known_items(name)
         parts[f"item to text, {name}"] = Part(ItemToText(items), 1.0)
         parts[f"text to item, {name}"] = Part(TextToItem(items), 1.0)
         parts[f"item to type, {name}"] = Part(ItemToType(items), _KINDS_SHARE)
@@ -42,7 +43,8 @@ def instruct_mixture(
     """All tasks in their shares. `labels`: the file that remembers what a teacher said."""
     shares = recipe.samples
     parts = {}
-    for name, items in dataset.items.items():
+    for name in dataset.items:
+        items = dataset.known_items(name)
         evaluated = {query.text for query in evaluation_queries(dataset, name)}
         parts[f"search, {name}"] = Part(Search(items, evaluated), shares.search)
         parts[f"item to text, {name}"] = Part(ItemToText(items), shares.describe)
@@ -61,7 +63,7 @@ def teacher_of(recipe: TeacherRecipe, dataset: Dataset, labels: Path) -> Teacher
     """StartupError where the recipe does not say enough."""
     match recipe.by:
         case "templates":
-            return TemplateTeacher(item for items in dataset.items.values() for item in items)
+            return TemplateTeacher(items_by_key(dataset).values())
         case "local":
             if not recipe.model:
                 raise StartupError("teacher.model: name the folder or hub id of the local teacher")

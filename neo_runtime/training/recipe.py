@@ -5,6 +5,7 @@ Where a default differs between a pre-trained decoder and a fresh small one, the
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -100,6 +101,9 @@ class SamplesRecipe(_Section):
     profile: float = Field(0.2, ge=0, description="A user in words, per labelled history.")
     describe: float = Field(0.3, ge=0, description="An item in words, per item.")
     kind: float = Field(0.1, ge=0, description="An item's type, per item.")
+    new_items: Share = Field(
+        0.0, description="Share of each type's items that all training does without; neo evaluate --new-items: 0.05."
+    )
     labelled: int = Field(
         5_000, ge=0, description="Histories of each type that the teacher labels, for each of two tasks."
     )
@@ -199,6 +203,15 @@ def read_recipe(file: Path) -> TrainRecipe:
         if isinstance(found.get(field), str):
             found[field] = file.parent / found[field]
     return checked_recipe(found, str(file))
+
+
+def read_trained(folder: Path) -> TrainRecipe:
+    """Of a folder that `neo train` has begun. StartupError where it is none."""
+    try:
+        told = json.loads((folder / RECIPE_FILE).read_bytes())
+    except (OSError, ValueError) as error:
+        raise StartupError(f"{folder} is no folder of `neo train` ({error})") from error
+    return checked_recipe({**told, "out": folder}, str(folder / RECIPE_FILE))
 
 
 def checked_recipe(values: dict[str, object], where: str) -> TrainRecipe:

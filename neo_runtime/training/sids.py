@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,12 +17,12 @@ from neo_runtime.catalog.item import Upsert
 from neo_runtime.config import Settings
 from neo_runtime.data.dataset import Dataset, data_files
 from neo_runtime.data.split import Fit, Order, Split
-from neo_runtime.embed.base import Embedder, Vectors, unit_rows
+from neo_runtime.embed.base import Embedder, Vectors, of_type, unit_rows
 from neo_runtime.embed.lexical import LexicalEmbedder
 from neo_runtime.embed.load import EMBEDDER_FOLDER, load_embedder
 from neo_runtime.embed.mixed import MixedEmbedder, Ridge, fit_ridge, joined
 from neo_runtime.errors import StartupError
-from neo_runtime.ingest.bulk import load_files
+from neo_runtime.ingest.bulk import load_files, read_lines
 from neo_runtime.ingest.catalogs import open_or_create
 from neo_runtime.training.codebooks import exchanged, fit_codebooks
 from neo_runtime.training.collaborative import Collaborative, collaborative_vectors
@@ -39,51 +39,60 @@ def fit_sids(
 ) -> list[FitReport]:
     """Write codebooks, embedder and embeddings to `folder`. StartupError where a type has fewer items than codes.
 
-    Of interactions only the training part is looked at. `at_hand`: the recipe's embedder, where it is loaded already.
+    Of interactions only the training part is looked at, and of new items nothing: they get their vectors afterwards,
+    from the embedder, as any item that is published later. `at_hand`: the recipe's embedder, where it is loaded.
     """
-    items = [item for of_type in dataset.items.values() for item in of_type]
+    items = list(items_by_key(dataset).values())
     texts = [event_text(item) for item in items]
     base: Embedder
+    embedder: Embedder
     if recipe.embedder == LEXICAL:
         base = lexical = LexicalEmbedder.fit(texts, seed=recipe.seed)
         if not recipe.collaborative:
             lexical.save(folder / EMBEDDER_FOLDER)
     else:
         base = at_hand or load_embedder(recipe.embedder)
-    vectors, name = base.embed(texts), base.name
+    vectors, embedder = base.embed(texts), base
     rows = rows_by_type(items)
     if recipe.collaborative:
         spec = "" if recipe.embedder == LEXICAL else recipe.embedder
         parts = {key: vectors[places] for key, places in rows.items()}
-        mixed, halves = _mixed(base, spec, parts, splits_of(dataset, order), fit, recipe)
-        mixed.save(folder / EMBEDDER_FOLDER)
-        vectors, name = np.empty((len(items), mixed.dimension), np.float32), mixed.name
+        embedder, halves = _mixed(base, spec, parts, splits_of(dataset, order), fit, recipe)
+        embedder.save(folder / EMBEDDER_FOLDER)
+        vectors = np.empty((len(items), embedder.dimension), np.float32)
         for key, places in rows.items():
             vectors[places] = halves[key]
     reports = []
-    for book in fit_codebooks({key: vectors[places] for key, places in rows.items()}, name, recipe):
+    for book in fit_codebooks({key: vectors[places] for key, places in rows.items()}, embedder.name, recipe):
         book.save(folder / "codebooks")
         places = rows[book.item_type]
         reports.append(fit_report(book, vectors[places]))
         if recipe.method == "shuffled":
             vectors[places] = exchanged(vectors[places], recipe.seed)
-    by_line = np.empty_like(vectors)
-    by_line[[item.source.position.offset for item in items]] = vectors
-    np.save(folder / EMBEDDINGS_FILE, by_line)
+    _save_vectors(dataset, folder / EMBEDDINGS_FILE, items, vectors, embedder)
     return reports
+
+
+def _save_vectors(
+    dataset: Dataset, file: Path, known: Sequence[Upsert], vectors: Vectors, embedder: Embedder
+) -> None:  # fmt: skip
+    by_line = np.empty((sum(map(len, dataset.items.values())), vectors.shape[1]), np.float32)
+    by_line[_lines(known)] = vectors
+    for name in dataset.new_items:
+        if new := dataset.later_items(name):
+            by_line[_lines(new)] = of_type(embedder, name).embed([event_text(item) for item in new])
+    np.save(file, by_line)
+
+
+def _lines(items: Sequence[Upsert]) -> list[int]:
+    return [item.source.position.offset for item in items]
 
 
 def _mixed(
     base: Embedder, spec: str, texts: Mapping[str, Vectors], splits: Mapping[str, Split], fit: Fit, recipe: SidsRecipe
 ) -> tuple[MixedEmbedder, dict[str, Vectors]]:
     """The embedder for new items, and by type the vectors of the known ones: measured where users know an item."""
-    measured = {
-        name: collaborative_vectors(
-            split.training(fit), split.item_count, dimension=recipe.collaborative_dimension,
-            window=recipe.collaborative_window, seed=recipe.seed,
-        )
-        for name, split in splits.items()
-    }  # fmt: skip
+    measured = {name: _measured(split, fit, recipe) for name, split in splits.items()}
     measured = {name: found for name, found in measured.items() if found.known.any()}
     if not measured:
         raise StartupError("no two items of a type meet in a history; leave the collaborative half out")
@@ -95,6 +104,15 @@ def _mixed(
         half = np.where(taste.known[:, None], taste.vectors, ridges[name].predict(centred))
         vectors[name] = joined(centred, half, recipe.collaborative)
     return MixedEmbedder(base, spec, ridges, recipe.collaborative), vectors
+
+
+def _measured(split: Split, fit: Fit, recipe: SidsRecipe) -> Collaborative:
+    """Of the items that are not new."""
+    found = collaborative_vectors(
+        split.training(fit), split.item_count, dimension=recipe.collaborative_dimension,
+        window=recipe.collaborative_window, seed=recipe.seed,
+    )  # fmt: skip
+    return Collaborative(found.vectors[~split.new_items], found.known[~split.new_items])
 
 
 def _unknown(texts: Vectors, dimension: int) -> Collaborative:
@@ -116,28 +134,58 @@ class Assigned(NamedTuple):
     refused: int
 
 
-def assigned_sids(data: Path, folder: Path, keys: Sequence[ItemKey]) -> Assigned:
+def assigned_sids(
+    data: Path, folder: Path, keys: Sequence[ItemKey], new_lines: Collection[int] = frozenset()
+) -> Assigned:
     """What a catalog gives the items that is loaded from `data` with the codebooks and vectors in `folder`.
 
     Loaded here into one that is thrown away: the same files always lead to the same SIDs.
     """
-    with catalog_of(data, folder) as catalog:
+    with catalog_of(data, folder, new_lines) as catalog:
         sids = dict(catalog.reader.pin(list(keys)).sids)
     return Assigned(sids, len(keys) - len(sids))
 
 
 @contextmanager
-def catalog_of(data: Path, folder: Path) -> Iterator[Catalog]:
-    """One that is thrown away, loaded from `data` with the codebooks, the embedder and the vectors in `folder`."""
+def catalog_of(data: Path, folder: Path, new_lines: Collection[int] = frozenset()) -> Iterator[Catalog]:
+    """One that is thrown away, loaded from `data` with the codebooks, the embedder and the vectors in `folder`.
+
+    Items on `new_lines` are published when the others are there: they take the places that are free then, and the
+    others keep the SIDs that they have without them.
+    """
     embeddings = folder / EMBEDDINGS_FILE
     with (
         TemporaryDirectory() as scratch,
         closing(open_or_create(Settings(catalog=Path(scratch) / "catalog", model=folder))) as catalog,
     ):
         files = [str(path) for path in data_files(data, "items")]
-        load_files(catalog, files, embeddings=embeddings if embeddings.exists() else None)
+        given = embeddings if embeddings.exists() else None
+        for part in _in_turn(files, given, new_lines, Path(scratch)) if new_lines else [_Loaded(files, given)]:
+            load_files(catalog, part.files, embeddings=part.embeddings)
         yield catalog
 
 
+class _Loaded(NamedTuple):
+    files: Sequence[str]
+    embeddings: Path | None
+
+
+def _in_turn(
+    files: Sequence[str], embeddings: Path | None, new_lines: Collection[int], scratch: Path
+) -> Iterator[_Loaded]:
+    """The known items, then the new ones, in files of their own."""
+    lines = [line for name in files for _, line in read_lines(name)]
+    for stem, wants_new in (("known", False), ("new", True)):
+        kept = [number for number in range(len(lines)) if (number in new_lines) is wants_new]
+        file = scratch / f"{stem}.jsonl"
+        file.write_bytes(b"".join(lines[number] + b"\n" for number in kept))
+        vectors = None
+        if embeddings:
+            vectors = scratch / f"{stem}.npy"
+            np.save(vectors, np.load(embeddings, mmap_mode="r")[kept])
+        yield _Loaded([str(file)], vectors)
+
+
 def items_by_key(dataset: Dataset) -> dict[ItemKey, Upsert]:
-    return {item.key: item for items in dataset.items.values() for item in items}
+    """Of every type, but for the new ones."""
+    return {item.key: item for name in dataset.items for item in dataset.known_items(name)}

@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 
 from neo_runtime.data.dataset import Dataset
+from neo_runtime.data.split import keep_out
 from neo_runtime.embed.load import EMBEDDER_FOLDER
 from neo_runtime.engine.span import Normalization
 from neo_runtime.errors import StartupError
@@ -29,7 +30,7 @@ from neo_runtime.training.grounded import GroundedLM, Trained, with_lora
 from neo_runtime.training.losses import TokenGroups
 from neo_runtime.training.processes import Processes
 from neo_runtime.training.progress import METRICS_FILE, Told
-from neo_runtime.training.recipe import RECIPE_FILE, StageRecipe, TrainRecipe
+from neo_runtime.training.recipe import RECIPE_FILE, StageRecipe, TrainRecipe, read_trained
 from neo_runtime.training.samples.mixture import Mixture
 from neo_runtime.training.sids import EMBEDDINGS_FILE, assigned_sids, fit_sids, items_by_key
 from neo_runtime.training.start import start_model
@@ -46,7 +47,7 @@ class Training:
 
     def __init__(self, recipe: TrainRecipe, dataset: Dataset, console: Console) -> None:
         """StartupError where `out` holds what another recipe made."""
-        self.recipe, self.dataset = recipe, dataset
+        self.recipe, self.dataset = recipe, keep_out(dataset, recipe.samples.new_items)
         self.processes = Processes()
         self.console = console if self.processes.is_first else Console(quiet=True)
         self._stages = recipe.out / "stages"
@@ -103,7 +104,7 @@ class Training:
         started = time.monotonic()
         model = replace(NeoModel.load(source), name=self.recipe.name)
         keys = list(items_by_key(self.dataset))
-        assigned = assigned_sids(self.recipe.data, source, keys)
+        assigned = assigned_sids(self.recipe.data, source, keys, self.dataset.new_lines)
         if assigned.refused:
             raise StartupError(f"{assigned.refused:,} items got no semantic ID; give their types more codes")
         mixture = self._mixture(name, stage)
@@ -180,7 +181,8 @@ class Training:
     def _claim(self) -> None:
         written = self.recipe.model_dump_json(indent=2, exclude={"out"})
         file = self.recipe.out / RECIPE_FILE
-        if file.exists() and file.read_text() != written:
+        # Read and not compared as text: a run that began before a field was there goes on with the field's default.
+        if file.exists() and read_trained(self.recipe.out) != self.recipe:
             raise StartupError(f"{self.recipe.out} holds what another recipe made; name another folder, or remove it")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(written)

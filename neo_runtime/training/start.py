@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from neo_runtime.catalog.encode import event_text
 from neo_runtime.data.dataset import Dataset
 from neo_runtime.errors import ModelError
 from neo_runtime.model.checkpoint import NeoModel
@@ -53,7 +54,7 @@ def _texts(dataset: Dataset) -> Iterable[str]:
     """What the model will read and write."""
     yield from _wordings(list(dataset.items))
     for item_type in dataset.items:
-        for text in dataset.texts(item_type):
+        for text in map(event_text, dataset.known_items(item_type)):
             yield text
             yield text.lower()
 

@@ -94,6 +94,14 @@ def test_a_finished_run_is_not_run_again_and_another_recipe_is_refused(fresh: Tr
         run(fresh.model_copy(update={"name": "other"}))
 
 
+def test_a_run_that_began_before_the_recipe_had_a_field_goes_on(fresh: TrainRecipe) -> None:
+    file = fresh.out / "recipe.json"
+    told = json.loads(file.read_text())
+    del told["samples"]["new_items"]
+    file.write_text(json.dumps(told))
+    run(fresh)
+
+
 def pretrained(kind: str, folder: Path) -> str:
     tokenizer = fresh_tokenizer(["Recommend a film. Find a book about war. Describe it."], 300)
     shape = {

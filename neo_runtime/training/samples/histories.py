@@ -79,9 +79,13 @@ def read_histories(dataset: Dataset, order: Order, fit: Fit) -> dict[str, Histor
 
 
 def splits_of(dataset: Dataset, order: Order) -> dict[str, Split]:
-    return {
+    """The dataset's new items are in nobody's training part."""
+    found = {
         name: leave_one_out(sequences, len(dataset.items[name]), order)
         for name, sequences in sorted(dataset.sequences.items())
+    }
+    return {
+        name: replace(split, new_items=dataset.new_items.get(name, split.new_items)) for name, split in found.items()
     }
 
 

@@ -1,0 +1,114 @@
+"""A model that was trained without some items, asked for them: alone, among all, and with places kept for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from neo_runtime.cli.main import app
+from neo_runtime.data.dataset import Dataset, read_dataset
+from neo_runtime.data.split import NEW_SHARE, Fit, Order, Part, Split, hold_out_items, leave_one_out
+from neo_runtime.errors import DataError
+from neo_runtime.evaluation.neo import NeoModels, NeoRanker
+from neo_runtime.evaluation.ranker import NONE
+from neo_runtime.evaluation.reserved import EVERY, Reserved
+from neo_runtime.training.recipe import checked_recipe
+from neo_runtime.training.sids import assigned_sids, items_by_key
+from neo_runtime.training.stages import Training
+from tests.kit.shop import write_shop
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `data` and, trained for a moment without the evaluation's new items, `model`."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_shop(folder / "data")
+    recipe = checked_recipe(
+        {
+            "data": folder / "data", "out": folder / "model",
+            "sids": {"levels": [8, 8], "collaborative": 1.0, "collaborative_dimension": 8},
+            "base": {
+                "width": 32, "layers": 1, "heads": 2, "key_value_heads": 1, "feed_forward": 64, "text_tokens": 400,
+            },
+            "samples": {"new_items": NEW_SHARE},
+            "instruct": {"steps": 20, "batch_tokens": 512, "warmup_steps": 5},
+        },
+        "test",
+    )  # fmt: skip
+    Training(recipe, read_dataset(recipe.data), Console(quiet=True)).run()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(trained: Path) -> Dataset:
+    return read_dataset(trained / "data")
+
+
+@pytest.fixture(scope="module")
+def models(trained: Path, dataset: Dataset) -> Iterator[NeoModels]:
+    found = NeoModels([trained / "model"], trained / "data", dataset)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def split(dataset: Dataset) -> Split:
+    whole = leave_one_out(dataset.sequences["film"], len(dataset.items["film"]), Order.SHUFFLED)
+    return hold_out_items(whole, NEW_SHARE)
+
+
+def test_a_model_is_asked_for_new_items_only_if_it_was_trained_without_them(
+    models: NeoModels, dataset: Dataset, split: Split
+) -> None:
+    NeoRanker(models, 0).fit(split, Fit.T)
+    whole = leave_one_out(dataset.sequences["film"], split.item_count, Order.SHUFFLED)
+    with pytest.raises(DataError, match=r"with all items.*samples\.new_items = 0\)"):
+        NeoRanker(models, 0).fit(whole, Fit.T)
+    with pytest.raises(DataError, match=r"without the new items.*samples\.new_items = 0\.05\)"):
+        NeoRanker(models, 0).fit(hold_out_items(whole, 2 * NEW_SHARE), Fit.T)
+    with pytest.raises(DataError, match="trained with all items"):
+        models.searched()
+
+
+def test_known_items_are_served_with_the_sids_that_training_used(
+    trained: Path, models: NeoModels, dataset: Dataset
+) -> None:
+    training = Training(models.trained[0].recipe, dataset, Console(quiet=True))
+    keys = list(items_by_key(training.dataset))
+    used = assigned_sids(trained / "data", trained / "model", keys, training.dataset.new_lines)
+    with models.served(models.trained[0]) as served:
+        assert served.catalog.reader.pin(keys).sids == used.sids
+        everything = served.catalog.reader.pin(list(items_by_key(dataset))).sids
+    assert len(keys) < len(everything) == sum(map(len, dataset.items.values()))
+
+
+def test_places_are_kept_for_what_the_trie_finds_among_the_new_items_alone(models: NeoModels, split: Split) -> None:
+    asked = split.cases(Part.TEST).take(np.arange(0, 60, 10)).asked
+    ranker = NeoRanker(models, 0)
+    reserved = Reserved(ranker)
+    reserved.fit(split, Fit.T)
+    new = ranker.rank_among(asked, split.new_items, 6)
+    merged = reserved.rank(asked, 12)
+    for items, merged_items, history in zip(new.items, merged.items, asked.histories, strict=True):
+        left = set(np.flatnonzero(split.new_items).tolist()) - set(history.tolist())
+        assert set(items[items != NONE].tolist()) == left, "all of them, and no other"
+        assert merged_items[EVERY - 1] in left or not left
+        assert left <= set(merged_items.tolist())
+
+
+def test_one_command_reports_what_new_items_gain_and_what_the_others_pay(trained: Path, tmp_path: Path) -> None:
+    arguments = ["evaluate", str(trained / "data"), "--out", str(tmp_path), "--neo", str(trained / "model")]
+    options = ["--new-items", "--no-next-items", "--orders", "shuffled", "--types", "film", "--search", ""]
+    done = CliRunner().invoke(app, [*arguments, *options, "--models", "popularity,popularity-new,neo,neo-new"])
+    assert done.exit_code == 0, done.output
+    report = (tmp_path / "report.md").read_text()
+    assert "film: new items" in report
+    assert "film: known items" in report
+    assert "film: next item" not in report
+    table = report.split("place kept for new items")[1].split("##")[0]
+    assert table.count("| film | popularity |") == table.count("| film | neo |") == 2
