@@ -10,6 +10,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 END, USER, ASSISTANT, SYSTEM = "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"
+_MATRICES = 0.5
+"""Deviation of the blocks' weights, beside 1/√width for the embedding."""
 _CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -46,7 +48,9 @@ class DecoderShape:
 
 
 def fresh_decoder(shape: DecoderShape, vocabulary_size: int, *, end_token: int, seed: int = 0) -> Qwen3ForCausalLM:
-    """Random weights, tied head."""
+    """Random weights, tied head. Rows of the embedding are of length one on average, so that what they start from, the
+    codes' centroids, outlasts the first steps of an optimiser whose steps do not depend on the gradient's length.
+    """
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=vocabulary_size,
@@ -58,9 +62,13 @@ def fresh_decoder(shape: DecoderShape, vocabulary_size: int, *, end_token: int, 
         intermediate_size=shape.feed_forward,
         max_position_embeddings=shape.context_tokens,
         tie_word_embeddings=True,
+        initializer_range=_MATRICES * shape.width**-0.5,
         attention_dropout=0.0,
         bos_token_id=None,
         eos_token_id=end_token,
         pad_token_id=end_token,
     )
-    return Qwen3ForCausalLM(config)
+    lm = Qwen3ForCausalLM(config)
+    with torch.no_grad():
+        lm.get_input_embeddings().weight /= _MATRICES
+    return lm

@@ -131,7 +131,7 @@ class StageRecipe(_Section):
     )
     epochs: float | None = Field(None, ge=0, description="Passes through the stage's samples; 0 leaves the stage out.")
     steps: int | None = Field(None, ge=0, description="Instead of epochs.")
-    batch_tokens: Size | None = Field(None, description="Of a batch on one device. None: 8,192; fresh: 1,536.")
+    batch_tokens: Size | None = Field(None, description="Of a batch on one device. None: 8,192; fresh: 6,144.")
     accumulation: Size = Field(1, description="Batches that one step is made of, on each device.")
     rate: float | None = Field(
         None, gt=0, description="At its peak. None: 1e-3 to align, 1e-4 to instruct; fresh: 3e-3."
@@ -168,7 +168,7 @@ class StageRecipe(_Section):
         }  # fmt: skip
         if fresh:
             defaults |= {
-                "trained": "all", "batch_tokens": 1_536, "dropout": 0.1, "learn_history": True, "rate": 3e-3,
+                "trained": "all", "batch_tokens": 6_144, "dropout": 0.1, "learn_history": True, "rate": 3e-3,
                 "warmup_steps": 200, "epochs": 0.0 if aligns else 12.0,
             }  # fmt: skip
         return self.model_copy(update={name: value for name, value in defaults.items() if getattr(self, name) is None})
