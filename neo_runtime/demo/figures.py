@@ -14,15 +14,20 @@ from neo_runtime.data.line import Query
 from neo_runtime.data.queries import evaluation_queries
 from neo_runtime.data.split import Part, leave_one_out
 from neo_runtime.demo.data import HELD_OUT
+from neo_runtime.engine.api import GenerateWork, TextChunk
 from neo_runtime.evaluation.answers import check_answers
 from neo_runtime.evaluation.metrics import means, single_hits
 from neo_runtime.evaluation.models import MODELS, Material, Model
 from neo_runtime.evaluation.neo import NeoModels, NeoRanker, NeoSearcher
+from neo_runtime.evaluation.results import Check
 from neo_runtime.evaluation.search import Bm25, Searcher, kinds, search_hits
-from neo_runtime.training.teacher import facts
+from neo_runtime.evaluation.served import ServedModel
+from neo_runtime.prompt.message import Task, TaskPrompt
+from neo_runtime.training.samples.items import shortened
+from neo_runtime.training.wording import ABOUT, describe, values
 
 BASELINES = ("popularity", "pctm", "item-knn", "ease")
-_FEWEST_OF_A_THEME, _LOOKED_AT = 8, 5
+_FEWEST_OF_A_THEME, _LOOKED_AT, _DESCRIBED_EVERY = 8, 5, 8
 Say = Callable[[str], None]
 
 
@@ -94,7 +99,7 @@ def _themes(models: NeoModels, say: Say) -> Iterator[list[str]]:
         say(f"search {item_type} by theme")
         having: dict[str, set[int]] = {}
         for row, item in enumerate(items):
-            for theme in set(facts(item)) & {*map(str, list_of(item.attributes.get("themes")))}:
+            for theme in values(item, ABOUT):
                 having.setdefault(theme, set()).add(row)
         themes = sorted(theme for theme, rows in having.items() if len(rows) >= _FEWEST_OF_A_THEME)
         queries = [Query((theme,), (items[0].key,), "theme") for theme in themes]
@@ -107,17 +112,30 @@ def _themes(models: NeoModels, say: Say) -> Iterator[list[str]]:
         yield [item_type, str(len(themes)), *(f"{share:.2f}" for share in shares)]
 
 
-def list_of(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
 def _answers(models: NeoModels, say: Say) -> Iterator[list[str]]:
     with models.served(models.trained[0]) as served:
-        checks = check_answers(served, _of_held_out(models.dataset), say)
-    values: dict[str, list[str]] = {}
+        checks = [*check_answers(served, _of_held_out(models.dataset), say), *_described(served, models.dataset)]
+    shares: dict[str, list[str]] = {}
     for check in sorted(checks, key=lambda check: check.item_type):
-        values.setdefault(check.name, []).append(f"{check.share:.2f}")
-    yield from ([name, *shares] for name, shares in values.items())
+        shares.setdefault(check.name, []).append(f"{check.share:.2f}")
+    yield from ([name, *found] for name, found in shares.items())
+
+
+def _described(served: ServedModel, dataset: Dataset) -> Iterator[Check]:
+    for name, items in sorted(dataset.items.items()):
+        some = items[::_DESCRIBED_EVERY]
+        works = [GenerateWork(TaskPrompt(Task.UNDERSTAND, "", (item.key,))) for item in some]
+        texts = [
+            "".join(event.text for event in answer if isinstance(event, TextChunk)) if isinstance(answer, list) else ""
+            for answer in served.answers(works)
+        ]
+        told = list(zip(texts, some, strict=True))
+        for what, right in (
+            ("its title", [text.startswith(item.title) for text, item in told]),
+            ("all its themes", [all(theme in text for theme in values(item, ABOUT)) for text, item in told]),
+            ("every word", [text == shortened(describe(item)) for text, item in told]),
+        ):
+            yield Check(name, f"described: {what}", len(some), float(np.mean(right)))
 
 
 def _of_held_out(dataset: Dataset) -> Dataset:

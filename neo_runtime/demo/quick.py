@@ -28,7 +28,7 @@ from neo_runtime.training.recipe import TrainRecipe, checked_recipe
 from neo_runtime.training.stages import Training
 from neo_runtime.types import ItemKey
 
-STEPS = 700
+STEPS = 500
 FEWEST_ITEMS = 4
 MOST_CODES = (4_096, 256)  # of first and last codes
 NEIGHBOURS, STAND_INS = 12, 2_000
