@@ -29,6 +29,7 @@ from neo_runtime.engine import gate
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.training.card import write_card
 from neo_runtime.training.recipe import TrainRecipe, read_recipe
+from neo_runtime.training.sids import EMBEDDINGS_FILE
 from neo_runtime.training.stages import Training
 
 RECIPE = FOLDER / "recipe.toml"
@@ -36,9 +37,7 @@ NOTE = (
     "A demo model of under a million parameters, trained for minutes on the demo catalog and simulated users. "
     "Its answers show how the runtime works; they are nobody's taste and may be wrong."
 )
-ABOUT = f"""## What it is, and is not
-
-{NOTE}
+ABOUT = """## What it is, and is not
 
 Data: the demo catalog (CC0, written by the project), items imagined from it so that words have codes beyond the items
 that exist (`neo_runtime/demo/data.py`), and simulated users (`neo_runtime/demo/taste.py`). No real user, no text of
@@ -66,6 +65,7 @@ def main(
     model = NeoModel.load(recipe.out)
     model.lm.to(torch.bfloat16)  # half the size in the repository; measured as it is shipped
     replace(model, note=NOTE).save(recipe.out)
+    (recipe.out / EMBEDDINGS_FILE).unlink(missing_ok=True)  # of imagined items too: a demo catalog embeds its own
     with tempfile.TemporaryDirectory() as folder:
         write_data(Path(folder), imagined=0, with_held_out=True)
         figures = measure(recipe.out, Path(folder), lambda what: console.print(f"measured: {what}"))
@@ -80,7 +80,7 @@ def write_users(items: Sequence[DemoItem]) -> None:
 
 
 def ship(recipe: TrainRecipe, out: Path, figures: Sequence[str], users: Sequence[History]) -> None:
-    """What serving needs, the recorded evaluation and the card; not the vectors of items that do not exist."""
+    """What serving needs, the recorded evaluation and the card."""
     shutil.rmtree(out, ignore_errors=True)
     model = NeoModel.load(recipe.out)
     model.save(out)
