@@ -59,7 +59,7 @@ class Loads(HTMLParser):
 def test_a_catalog_is_reported_as_tables_page_and_picture(demo: Path, tmp_path: Path) -> None:
     shown = report("--catalog", str(demo), "--out", str(tmp_path / "out"))
     assert re.search(r"artist +450 ", shown)
-    assert re.search(r"film +2 +16 ", shown), "the levels of each type"
+    assert re.search(r"film +2 +32 ", shown), "the levels of each type"
     assert "book: all items have one event time: nothing to compare" in shown
     page = (tmp_path / "out" / "report.html").read_text()
     loads = Loads(page)
@@ -76,7 +76,7 @@ def test_a_script_gets_every_figure_and_the_same_from_the_files(demo: Path) -> N
     of_catalog = as_json("--catalog", str(demo))
     assert [one["item_type"] for one in of_catalog["reports"]] == ["artist", "book", "film"]
     film = of_catalog["reports"][2]
-    assert (film["items"], film["capacity"], film["level_sizes"]) == (472, 256 * 16, [256, 16])
+    assert (film["items"], film["capacity"], film["level_sizes"]) == (472, 32**3, [32, 32, 32])
     assert film["collision_rate"] == film["colliding_items"] / 472 > 0
     cosines = [film["random_cosine"], *(level["cosine"] for level in film["levels"])]
     assert cosines == sorted(cosines), "the more codes two films share, the more alike they are"
