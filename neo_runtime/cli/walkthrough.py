@@ -82,8 +82,7 @@ def _train(data: Path, files: list[Path], settings: Settings) -> None:
     from neo_runtime.demo.quick import quick_model
 
     _say(f"0  A small model for {data}: semantic IDs, then two minutes of training")
-    bar = show.progress("   training")
-    quick_model(data, files, settings.model, lambda done, total, _: bar(done, total))
+    quick_model(data, files, settings.model, show.console)
 
 
 def _load(settings: Settings, files: list[Path], stack: ExitStack) -> Worker:

@@ -1,75 +1,82 @@
 """A small model for any catalog, in about two minutes: for `neo demo --data`, to try the runtime on one's own items.
 
-Where there are no histories (`users.jsonl`: {"items": ["type/id", …]}, oldest first), items that resemble each other
-stand in for them. A taste of what the runtime does with the catalog, not a recommender to judge it by.
+It is trained by the stages of `neo train all`, on a data folder made from the items and from histories (`users.jsonl`:
+{"items": ["type/id", …]}, oldest first). Where there are none, items that resemble each other stand in for them. A
+taste of what the runtime does with the catalog, not a recommender to judge it by.
 """
 
 from __future__ import annotations
 
 import json
-import re
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
 from neo_runtime.catalog.encode import event_text
-from neo_runtime.catalog.fit import fit_catalog
 from neo_runtime.catalog.item import Upsert
-from neo_runtime.config import Settings
-from neo_runtime.embed.base import Vectors
+from neo_runtime.data.dataset import read_dataset
+from neo_runtime.data.line import interaction_line
 from neo_runtime.embed.lexical import LexicalEmbedder
-from neo_runtime.embed.load import EMBEDDER_FOLDER
 from neo_runtime.errors import StartupError
-from neo_runtime.ingest.bulk import load_files, read_lines, read_upserts
-from neo_runtime.ingest.catalogs import open_or_create
-from neo_runtime.model.checkpoint import NeoModel
-from neo_runtime.model.fresh import DecoderShape, fresh_decoder, fresh_tokenizer
-from neo_runtime.prompt.message import Part, Task, TaskPrompt
-from neo_runtime.prompt.tasks import WORDINGS
-from neo_runtime.training.examples import ExampleWriter, Sample, task_sample
-from neo_runtime.training.loop import Recipe, train
+from neo_runtime.ingest.bulk import read_lines, read_upserts
+from neo_runtime.training.recipe import TrainRecipe, checked_recipe
+from neo_runtime.training.stages import Training
 from neo_runtime.types import ItemKey
 
-STEPS, BATCH_TOKENS = 500, 2_048
-LEVELS, MOST_CODES, FEWEST_CODES = 3, 64, 2
-SHAPE = DecoderShape(width=96, layers=2, heads=4, key_value_heads=2, feed_forward=256, context_tokens=512)
-NEIGHBOURS, LONGEST_HISTORY = 12, 8
-MAX_DESCRIPTION = 200
+STEPS = 500
+FEWEST_ITEMS = 4
+MOST_CODES = (4_096, 256)  # of first and last codes
+NEIGHBOURS, STAND_INS = 12, 2_000
 HISTORIES = ("users.jsonl", "users.jsonl.gz")
-_WORD = re.compile(r"\w{3,}")
 
 History = Sequence[ItemKey]
 
 
-def quick_model(data: Path, files: Sequence[Path], out: Path, progress: Callable[[int, int, float], None]) -> None:
+def quick_model(data: Path, files: Sequence[Path], out: Path, console: Console) -> None:
     """Fit SIDs and a model on `files` and write it to `out`.
 
     StartupError where there are too few items of a type.
     """
-    items = read_upserts(files)
-    fewest = min((sum(i.key.type == name for i in items) for name in {item.key.type for item in items}), default=0)
-    codes = min(MOST_CODES, fewest // 2)
-    if codes < FEWEST_CODES:
-        raise StartupError(f"{data}: a type has only {fewest} items; a model needs {2 * FEWEST_CODES} at least")
-    fit_catalog(items, (codes,) * LEVELS, "lexical", out)
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        closing(open_or_create(Settings(catalog=Path(scratch) / "catalog", model=out))) as catalog,
-    ):
-        load_files(catalog, [str(path) for path in files])
-        tokenizer = fresh_tokenizer(
-            [*map(event_text, items), *(w for wordings in WORDINGS.values() for w in wordings)], 4_096
-        )
-        lm = fresh_decoder(SHAPE, len(tokenizer), end_token=tokenizer.eos_token_id)
-        model = NeoModel.extend("quick", lm, tokenizer, catalog.codebooks)
-        writer = ExampleWriter(model, catalog.reader.pin([item.key for item in items]).sids, learn_history=True)
-    vectors = LexicalEmbedder.load(out / EMBEDDER_FOLDER).embed([event_text(item) for item in items])
-    samples = QuickSamples(items, vectors, read_histories(data, items))
-    train(model.lm, map(writer.write, samples), Recipe(STEPS, batch_tokens=BATCH_TOKENS), progress)
-    model.save(out)
+    items = list({item.key: item for item in read_upserts(files)}.values())
+    counts = Counter(item.key.type for item in items)
+    if min(counts.values(), default=0) < FEWEST_ITEMS:
+        raise StartupError(f"{data}: a type has fewer than {FEWEST_ITEMS} items; a model needs as many at least")
+    histories = read_histories(data, items) or list(stand_ins(items))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        write_folder(folder / "data", items, histories)
+        recipe = quick_recipe(folder, counts)
+        Training(recipe, read_dataset(recipe.data), console).run()
+        shutil.copytree(recipe.out, out, ignore=shutil.ignore_patterns("stages"))
+
+
+def quick_recipe(folder: Path, counts: Counter[str]) -> TrainRecipe:
+    """In `folder`. Two or three items for each first code, as many last codes as keep alike items apart."""
+    most_first, most_last = MOST_CODES
+    levels_of = {
+        name: [min(most_first, max(2, count // 3)), min(most_last, max(2, count // 2))]
+        for name, count in counts.items()
+    }
+    return checked_recipe({
+        "name": "quick", "data": folder / "data", "out": folder / "model",
+        "sids": {"levels_of": levels_of},
+        "base": {"width": 96, "layers": 2, "feed_forward": 256},
+        "samples": {"order": "raw", "fit": "TV", "search": 2.0, "by_facts": 1.0, "labelled": 1_000},
+        "instruct": {"steps": STEPS, "rate": 4e-3, "dropout": 0.0},
+    }, "quick")  # fmt: skip
+
+
+def write_folder(folder: Path, items: Sequence[Upsert], histories: Sequence[History]) -> None:
+    """A data folder (docs/data.md), the items in their order, so that they get the same semantic IDs again."""
+    folder.mkdir()
+    (folder / "items.jsonl").write_bytes(b"".join((item.source.value or b"") + b"\n" for item in items))
+    lines = (interaction_line(f"u{number}", key) for number, history in enumerate(histories) for key in history)
+    (folder / "interactions.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
 
 
 def read_histories(data: Path, items: Sequence[Upsert]) -> list[History]:
@@ -88,56 +95,11 @@ def read_histories(data: Path, items: Sequence[Upsert]) -> list[History]:
     return [history for history in histories if len(history) > 1]
 
 
-class QuickSamples:
-    """Recommend, search and describe, from items alone or with histories; an endless stream."""
-
-    def __init__(self, items: Sequence[Upsert], vectors: Vectors, histories: Sequence[History]) -> None:
-        self._items, self._vectors, self._histories = items, vectors, histories
-        self._titles = {item.key: item.title for item in items}
-        self._random = np.random.default_rng(0)
-
-    def __iter__(self) -> Iterator[Sample]:
-        makers = (self._recommend, self._retrieve, self._retrieve, self._describe, self._explain)
-        while True:
-            yield makers[self._random.integers(len(makers))]()
-
-    def _recommend(self) -> Sample:
-        *history, target = self._history()
-        return self._said(Task.RECOMMEND, target.type, (), history, (target,))
-
-    def _explain(self) -> Sample:
-        *history, target = self._history()
-        title = self._titles[target]
-        return self._said(Task.EXPLAIN, target.type, (), history, ("Try ", target, f": {title}."))
-
-    def _retrieve(self) -> Sample:
-        item = self._some()
-        words = _WORD.findall(event_text(item).lower()) or [item.title]
-        count = int(self._random.integers(1, 4))
-        query = " ".join(words[place] for place in self._random.integers(len(words), size=count))
-        return self._said(Task.RETRIEVE, item.key.type, (query,), (), (item.key,))
-
-    def _describe(self) -> Sample:
-        item = self._some()
-        told = f"{item.title}. {item.description[:MAX_DESCRIPTION]}".strip()
-        return self._said(Task.UNDERSTAND, "", (item.key,), (), (told,))
-
-    def _history(self) -> list[ItemKey]:
-        """Two items or more, the last one to be guessed."""
-        if self._histories:
-            history = self._histories[int(self._random.integers(len(self._histories)))]
-            end = int(self._random.integers(2, len(history) + 1))
-            return list(history[max(0, end - LONGEST_HISTORY) : end])
-        row = int(self._random.integers(len(self._items)))
-        likeness = self._vectors @ self._vectors[row]
-        near = np.argsort(-likeness)[:NEIGHBOURS]
-        count = int(self._random.integers(2, min(6, len(near)) + 1))
-        return [self._items[place].key for place in self._random.choice(near, count, replace=False)]
-
-    def _some(self) -> Upsert:
-        return self._items[int(self._random.integers(len(self._items)))]
-
-    def _said(
-        self, task: Task, item_type: str, subject: tuple[Part, ...], history: History, answer: tuple[Part, ...]
-    ) -> Sample:
-        return task_sample(self._random, TaskPrompt(task, item_type, subject), history, answer)
+def stand_ins(items: Sequence[Upsert]) -> Iterator[History]:
+    """Items that resemble one of them, drawn anew for each."""
+    texts = [event_text(item) for item in items]
+    vectors, random = LexicalEmbedder.fit(texts).embed(texts), np.random.default_rng(0)
+    for _ in range(STAND_INS):
+        near = np.argsort(-(vectors @ vectors[int(random.integers(len(items)))]))[:NEIGHBOURS]
+        count = min(int(random.integers(3, 9)), len(near))
+        yield [items[place].key for place in random.choice(near, count, replace=False).tolist()]

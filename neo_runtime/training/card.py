@@ -1,11 +1,11 @@
-"""The model card: a stub from what was measured, for its owner to complete."""
+"""The model card: what a training measured of itself, with what its owner adds or a stub for that."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +13,10 @@ from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.training.progress import METRICS_FILE
 from neo_runtime.training.recipe import TrainRecipe
 
+_TO_BE_COMPLETED = (
+    "## To be completed", "",
+    "Quality: run `neo evaluate` and put its report here. Intended use, limits, and whose data it was.", "",
+)  # fmt: skip
 _WHAT = (
     "A decoder-only language model over text and the semantic IDs of a catalog's items, after NEO (arXiv 2603.17533), "
     "to be served with NEO Runtime."
@@ -47,8 +51,10 @@ def read_reports(folder: Path) -> dict[str, dict[str, object]]:
     return found
 
 
-def write_card(out: Path, recipe: TrainRecipe, model: NeoModel) -> None:
-    """README.md of the model's folder."""
+def write_card(
+    out: Path, recipe: TrainRecipe, model: NeoModel, owner: Sequence[str] = _TO_BE_COMPLETED
+) -> None:  # fmt: skip
+    """README.md of the model's folder. `owner`: lines on use, limits, data and quality."""
     parameters = sum(weight.numel() for weight in model.lm.parameters())
     lines = [
         f"# {model.name}", "", model.note, "",
@@ -73,8 +79,7 @@ def write_card(out: Path, recipe: TrainRecipe, model: NeoModel) -> None:
             for family, count in dict(report["samples"]).items()  # type: ignore[call-overload]
         ), "",
         f"Trained on {platform.machine()}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the end.",
-        "", "## To be completed", "",
-        "Quality: run `neo evaluate` and put its report here. Intended use, limits, and whose data it was.", "",
+        "", *owner,
     ]  # fmt: skip
     (out / CARD_FILE).write_text("\n".join(lines))
 

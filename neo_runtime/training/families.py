@@ -10,6 +10,7 @@ from neo_runtime.data.dataset import Dataset
 from neo_runtime.data.queries import evaluation_queries
 from neo_runtime.errors import StartupError
 from neo_runtime.training.recipe import SamplesRecipe, StageRecipe, TeacherRecipe, TrainRecipe
+from neo_runtime.training.samples.by_fact import Lists, SearchByFacts
 from neo_runtime.training.samples.histories import Histories, HistoryOptions, read_histories
 from neo_runtime.training.samples.items import ItemToText, ItemToType, Search, TextToItem
 from neo_runtime.training.samples.labelled import Explained, Profiles
@@ -47,6 +48,8 @@ def instruct_mixture(
         items = dataset.known_items(name)
         evaluated = {query.text for query in evaluation_queries(dataset, name)}
         parts[f"search, {name}"] = Part(Search(items, evaluated), shares.search)
+        parts[f"search by facts, {name}"] = Part(SearchByFacts(items), shares.by_facts)
+        parts[f"lists, {name}"] = Part(Lists(items), shares.lists)
         parts[f"item to text, {name}"] = Part(ItemToText(items), shares.describe)
         parts[f"item to type, {name}"] = Part(ItemToType(items), shares.kind)
     histories = read_histories(dataset, shares.order, shares.fit)

@@ -97,6 +97,8 @@ class SamplesRecipe(_Section):
     search: float = Field(
         0.5, ge=0, description="Search, per item: queries of all kinds of neo_runtime/data/queries.py."
     )
+    by_facts: float = Field(0.0, ge=0, description="Search by attribute values in running words, per item.")
+    lists: float = Field(0.0, ge=0, description="Several items that share an attribute value, per value.")
     explain: float = Field(0.3, ge=0, description="Recommend and say why, per labelled history.")
     profile: float = Field(0.2, ge=0, description="A user in words, per labelled history.")
     describe: float = Field(0.3, ge=0, description="An item in words, per item.")

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from neo_runtime.catalog.encode import event_text
 from neo_runtime.catalog.item import Upsert
-from neo_runtime.prompt.tasks import with_article
+from neo_runtime.training.wording import ABOUT, joined, kind_of, values
 
 Progress = Callable[[int, int], None]
 _SHOWN_CHARS = 300  # of each item's text, in what a language model is asked
@@ -70,10 +70,11 @@ class TemplateTeacher:
         liked = {fact for item in ask.history for fact in facts(item)}
         common = [fact for fact in self._rare_first(facts(target)) if fact in liked]
         own = [fact for fact in self._rare_first(facts(target)) if fact not in liked]
-        what = with_article(target.key.type) + (f" of {_joined(own[:2])}" if own else "")
+        about = values(target, ABOUT)
+        what = kind_of(target) + (f" about {joined(about[:2])}" if about else f" of {joined(own[:2])}" if own else "")
         if not common:
             return f"{what}, liked by people with your taste."
-        return f"{what}. You like {_joined(common[:2])}."
+        return f"{what}. You like {joined(common[:2])}."
 
     def _profile(self, ask: Ask) -> str:
         times = Counter(fact for item in ask.history for fact in facts(item))
@@ -82,7 +83,7 @@ class TemplateTeacher:
         repeated = [fact for fact in ordered if times[fact] > 1] or ordered
         kinds = Counter(item.key.type for item in ask.history)
         kind = f"{kinds.most_common(1)[0][0]} items" if len(kinds) == 1 else "items of several kinds"
-        return f"Likes {_joined(repeated[:3])}." if repeated else f"Likes {kind}."
+        return f"Likes {joined(repeated[:3])}." if repeated else f"Likes {kind}."
 
     def _rare_first(self, among: Iterable[str]) -> list[str]:
         return sorted(among, key=lambda fact: (self._counts[fact], fact))
@@ -130,7 +131,3 @@ def facts(item: Upsert) -> list[str]:
         elif isinstance(value, str) and value.strip():
             found.append(f"{name.replace('_', ' ')} {value}")
     return list(dict.fromkeys(found))
-
-
-def _joined(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def _arguments(optimization: Optimization, folder: Path, *, use_cpu: bool) -> Tr
         logging_steps=optimization.log_steps,
         logging_first_step=True,
         logging_nan_inf_filter=False,  # a loss that is no number is to be seen
-        report_to=[TENSORBOARD],
+        report_to=[TENSORBOARD] if find_spec(TENSORBOARD) else "none",  # comes with the `train` extra
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_num_workers=optimization.loader_workers,

@@ -18,6 +18,7 @@ from neo_runtime.prompt.tasks import PROFILE_WORDINGS, WORDINGS, say
 from neo_runtime.training.examples import ExampleWriter, Sample
 from neo_runtime.training.families import align_mixture, instruct_mixture
 from neo_runtime.training.recipe import StageRecipe, checked_recipe
+from neo_runtime.training.samples.by_fact import Lists, SearchByFacts, listed_facts
 from neo_runtime.training.samples.histories import HistoryOptions, read_histories
 from neo_runtime.training.samples.items import ItemToText, ItemToType, Search
 from neo_runtime.training.samples.labelled import Explained, Profiles
@@ -125,6 +126,30 @@ class TestItems:
         assert len(set(asked)) > len(samples) / 4
         titles = {item.title for item in shop.items["film"]}
         assert not (set(asked) & evaluated) - titles  # what nothing new could be made of is asked for by its title
+
+
+class TestByFact:
+    def test_searches_name_values_that_the_item_has(self, shop: Dataset) -> None:
+        items = shop.items["film"]
+        family = SearchByFacts(items)
+        assert len(family) == len(items)
+        for place in range(10):
+            sample = drawn(family, place)
+            (key,) = sample.answer
+            item = next(item for item in items if item.key == key)
+            assert any(fact in words_of(sample) for fact in listed_facts(item))
+
+    def test_lists_name_as_many_items_as_asked_and_all_have_it(self, shop: Dataset) -> None:
+        items = {item.key: item for item in shop.items["film"]}
+        family = Lists(shop.items["film"])
+        for place in range(len(family)):
+            sample = drawn(family, place)
+            keys = [part for part in sample.answer if isinstance(part, ItemKey)]
+            count = {2: "two", 3: "three", 4: "four"}[len(set(keys))]
+            assert f" {count} films about " in words_of(sample)
+            assert str(sample.answer[0]).startswith(f"Here are {count} about ")
+            fact = str(sample.answer[0]).split(" about ")[1].rstrip(": ")
+            assert all(fact in listed_facts(items[key]) for key in keys)
 
 
 class TestLabelled:

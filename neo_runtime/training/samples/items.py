@@ -12,14 +12,14 @@ from neo_runtime.data.queries import KINDS, build_queries
 from neo_runtime.prompt.message import Task, TaskPrompt
 from neo_runtime.prompt.tasks import TYPE_WORDINGS, ask_type, with_article
 from neo_runtime.training.examples import Sample, task_sample
+from neo_runtime.training.wording import describe
 
 MOST_TEXT_CHARS = 240
 _TRIES = 8
 
 
-def short_text(item: Upsert) -> str:
-    """Title, attributes and the beginning of the description, cut at a word."""
-    text = event_text(item)
+def shortened(text: str) -> str:
+    """The beginning, cut at a word."""
     return text if len(text) <= MOST_TEXT_CHARS else text[:MOST_TEXT_CHARS].rsplit(" ", 1)[0]
 
 
@@ -39,7 +39,7 @@ class ItemToText(_OfItems):
     def sample(self, place: int, random: np.random.Generator) -> Sample:
         item = self._items[place]
         prompt = TaskPrompt(Task.UNDERSTAND, "", (item.key,))
-        return task_sample(random, prompt, (), (short_text(item),), context_items=1)
+        return task_sample(random, prompt, (), (shortened(describe(item)),), context_items=1)
 
 
 class TextToItem(_OfItems):
@@ -47,7 +47,7 @@ class TextToItem(_OfItems):
 
     def sample(self, place: int, random: np.random.Generator) -> Sample:
         item = self._items[place]
-        text = short_text(item).rstrip(".") if random.random() < 0.5 else item.title
+        text = shortened(event_text(item)).rstrip(".") if random.random() < 0.5 else item.title
         return task_sample(random, TaskPrompt(Task.RETRIEVE, item.key.type, (text,)), (), (item.key,))
 
 
