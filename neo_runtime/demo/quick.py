@@ -28,7 +28,7 @@ from neo_runtime.training.recipe import TrainRecipe, checked_recipe
 from neo_runtime.training.stages import Training
 from neo_runtime.types import ItemKey
 
-STEPS = 500
+STEPS, BATCH_TOKENS = 500, 1_536
 FEWEST_ITEMS = 4
 MOST_CODES = (4_096, 256)  # of first and last codes
 NEIGHBOURS, STAND_INS = 12, 2_000
@@ -67,7 +67,7 @@ def quick_recipe(folder: Path, counts: Counter[str]) -> TrainRecipe:
         "sids": {"levels_of": levels_of},
         "base": {"width": 96, "layers": 2, "feed_forward": 256},
         "samples": {"order": "raw", "fit": "TV", "search": 2.0, "by_facts": 1.0, "labelled": 1_000},
-        "instruct": {"steps": STEPS, "rate": 4e-3, "dropout": 0.0},
+        "instruct": {"steps": STEPS, "batch_tokens": BATCH_TOKENS, "rate": 4e-3, "dropout": 0.0},
     }, "quick")  # fmt: skip
 
 
