@@ -11,6 +11,7 @@ import numpy as np
 from neo_runtime.catalog.encode import event_text
 from neo_runtime.catalog.item import Upsert
 from neo_runtime.embed.base import Embedder, Vectors
+from neo_runtime.embed.batches import Told, embed_all
 from neo_runtime.embed.lexical import LexicalEmbedder
 from neo_runtime.embed.load import EMBEDDER_FOLDER, load_embedder
 from neo_runtime.errors import StartupError
@@ -32,10 +33,10 @@ class FitReport(NamedTuple):
 
 def fit_catalog(
     items: Sequence[Upsert], level_sizes: Sequence[int], embedder: str, folder: Path, *, seed: int = 0,
-    level_sizes_of: Mapping[str, Sequence[int]] | None = None,
+    level_sizes_of: Mapping[str, Sequence[int]] | None = None, told: Told = lambda *_: None,
 ) -> tuple[dict[str, Codebook], list[FitReport]]:  # fmt: skip
     """Write `folder`/codebooks, and `folder`/embedder where `embedder` is "lexical": that one is fitted on the items.
-    `level_sizes_of`: of types that do not have `level_sizes`.
+    `level_sizes_of`: of types that do not have `level_sizes`. `told` hears how many items are embedded.
 
     StartupError where there is no item, or a type has fewer items than codes.
     """
@@ -48,7 +49,7 @@ def fit_catalog(
         fitted.save(folder / EMBEDDER_FOLDER)
     else:
         chosen = load_embedder(embedder)
-    vectors = chosen.embed(texts)
+    vectors = embed_all(chosen, texts, told)
     books, reports = {}, []
     for item_type, rows in rows_by_type(items).items():
         book, report = fit_type(

@@ -62,7 +62,7 @@ def fit(
 
     neo sids fit my-data --collaborative 1 --levels 1024,64 --levels office=256,64 --out my-sids
     """
-    from neo_runtime.cli.show import table
+    from neo_runtime.cli.show import progress, table
 
     sizes, sizes_of = _sizes_of(levels or [DEFAULT_LEVELS])
     if len(files) == 1 and files[0].is_dir():
@@ -76,7 +76,9 @@ def fit(
         from neo_runtime.catalog.fit import fit_catalog
         from neo_runtime.ingest.bulk import read_upserts
 
-        _, reports = fit_catalog(read_upserts(files), sizes, embedder, out, seed=seed, level_sizes_of=sizes_of)
+        _, reports = fit_catalog(
+            read_upserts(files), sizes, embedder, out, seed=seed, level_sizes_of=sizes_of, told=progress("embedding")
+        )
     rows = [(*report[:-1], f"{report.mean_squared_error:.4f}") for report in reports]
     table(f"codebooks in {out / 'codebooks'}", ("type", "items", "codebook", "colliding items", "error²"), rows)
 
@@ -147,6 +149,7 @@ def report(
 def _fit_folder(
     data: Path, out: Path, order: str, fit_on: str, new_items: float, **fields: object
 ) -> list[FitReport]:  # fmt: skip
+    from neo_runtime.cli.show import progress
     from neo_runtime.data.dataset import read_dataset
     from neo_runtime.data.split import Fit, Order, keep_out
     from neo_runtime.training.recipe import SidsRecipe
@@ -155,7 +158,8 @@ def _fit_folder(
     if order not in tuple(Order) or fit_on not in tuple(Fit):
         raise typer.BadParameter(f"--order is one of {', '.join(Order)}, --fit one of {', '.join(Fit)}")
     recipe = SidsRecipe.model_validate(fields)
-    return fit_sids(keep_out(read_dataset(data), new_items), recipe, out, order=Order(order), fit=Fit(fit_on))
+    dataset = keep_out(read_dataset(data), new_items)
+    return fit_sids(dataset, recipe, out, order=Order(order), fit=Fit(fit_on), told=progress("embedding"))
 
 
 def _sizes_of(levels: Sequence[str]) -> tuple[list[int], dict[str, list[int]]]:

@@ -10,9 +10,8 @@ import numpy as np
 
 from neo_runtime.data.dataset import Dataset
 from neo_runtime.embed.base import Embedder, Vectors
+from neo_runtime.embed.batches import embed_all
 from neo_runtime.embed.load import load_embedder
-
-_BATCH = 256
 
 
 class ItemVectors:
@@ -42,11 +41,7 @@ class ItemVectors:
         return self._vectors[item_type]
 
     def _embedded(self, item_type: str, texts: list[str]) -> Vectors:
-        """Long texts together: padding is work too."""
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-        vectors = np.empty((len(texts), self.embedder.dimension), np.float32)
-        for first in range(0, len(order), _BATCH):
-            rows = order[first : first + _BATCH]
-            vectors[rows] = self.embedder.embed([texts[row] for row in rows])
-            self._say(f"embedding {item_type}: {first + len(rows):,} of {len(texts):,} items")
-        return vectors
+        def told(done: int, total: int) -> None:
+            self._say(f"embedding {item_type}: {done:,} of {total:,} items")
+
+        return embed_all(self.embedder, texts, told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,27 @@ from neo_runtime.training.trainer import StageTrainer
 
 METRICS_FILE = "metrics.jsonl"
 _PRINTED_EVERY_S = 30.0  # where there is no terminal to draw a bar on
+
+
+def counted(what: str, console: Console) -> Callable[[int, int], None]:
+    """To be called with what is done and what there is to do: a bar, or a line now and then where no terminal is."""
+    bar = Progress(
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        console=console, disable=not console.is_terminal,
+    )  # fmt: skip
+    task, printed = bar.add_task(what, total=None), time.monotonic()
+
+    def told(done: int, total: int) -> None:
+        nonlocal printed
+        bar.start()
+        bar.update(task, completed=done, total=total)
+        if done == total:
+            bar.stop()
+        if not console.is_terminal and time.monotonic() - printed > _PRINTED_EVERY_S:
+            printed = time.monotonic()
+            console.print(f"{what}: {done:,} of {total:,}")
+
+    return told
 
 
 class Told(TrainerCallback):  # type: ignore[misc]

@@ -18,6 +18,7 @@ from neo_runtime.config import Settings
 from neo_runtime.data.dataset import Dataset, data_files
 from neo_runtime.data.split import Fit, Order, Split
 from neo_runtime.embed.base import Embedder, Vectors, of_type, unit_rows
+from neo_runtime.embed.batches import Told, embed_all
 from neo_runtime.embed.lexical import LexicalEmbedder
 from neo_runtime.embed.load import EMBEDDER_FOLDER, load_embedder
 from neo_runtime.embed.mixed import MixedEmbedder, Ridge, fit_ridge, joined
@@ -35,12 +36,20 @@ EMBEDDINGS_FILE = "embeddings.npy"
 
 
 def fit_sids(
-    dataset: Dataset, recipe: SidsRecipe, folder: Path, *, order: Order, fit: Fit, at_hand: Embedder | None = None
+    dataset: Dataset,
+    recipe: SidsRecipe,
+    folder: Path,
+    *,
+    order: Order,
+    fit: Fit,
+    at_hand: Embedder | None = None,
+    told: Told = lambda *_: None,
 ) -> list[FitReport]:
     """Write codebooks, embedder and embeddings to `folder`. StartupError where a type has fewer items than codes.
 
     Of interactions only the training part is looked at, and of new items nothing: they get their vectors afterwards,
-    from the embedder, as any item that is published later. `at_hand`: the recipe's embedder, where it is loaded.
+    from the embedder, as any item that is published later. `at_hand`: the recipe's embedder, where it is loaded. `told`
+    hears how many items are embedded.
     """
     items = list(items_by_key(dataset).values())
     texts = [event_text(item) for item in items]
@@ -52,7 +61,7 @@ def fit_sids(
             lexical.save(folder / EMBEDDER_FOLDER)
     else:
         base = at_hand or load_embedder(recipe.embedder)
-    vectors, embedder = base.embed(texts), base
+    vectors, embedder = embed_all(base, texts, told), base
     rows = rows_by_type(items)
     if recipe.collaborative:
         spec = "" if recipe.embedder == LEXICAL else recipe.embedder

@@ -29,7 +29,7 @@ from neo_runtime.training.families import align_mixture, instruct_mixture
 from neo_runtime.training.grounded import GroundedLM, Trained, with_lora
 from neo_runtime.training.losses import TokenGroups
 from neo_runtime.training.processes import Processes
-from neo_runtime.training.progress import METRICS_FILE, Told
+from neo_runtime.training.progress import METRICS_FILE, Told, counted
 from neo_runtime.training.recipe import RECIPE_FILE, StageRecipe, TrainRecipe, read_trained
 from neo_runtime.training.samples.mixture import Mixture
 from neo_runtime.training.sids import EMBEDDINGS_FILE, assigned_sids, fit_sids, items_by_key
@@ -65,7 +65,12 @@ class Training:
 
         def make() -> None:
             for report in fit_sids(
-                self.dataset, self.recipe.sids, folder, order=self.recipe.samples.order, fit=self.recipe.samples.fit
+                self.dataset,
+                self.recipe.sids,
+                folder,
+                order=self.recipe.samples.order,
+                fit=self.recipe.samples.fit,
+                told=counted("embedding", self.console),
             ):
                 self.console.print(
                     f"semantic IDs of {report.items:,} items of type {report.item_type}: {report.colliding_items:,} "

@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from neo_runtime.embed import Embedder, item_text, load_embedder
 from neo_runtime.embed import transformer as transformer_module
 from neo_runtime.embed.base import unit_rows
+from neo_runtime.embed.batches import embed_all
 from neo_runtime.embed.lexical import LexicalEmbedder
 from neo_runtime.embed.sparse import SparseRows, right_singular_vectors
 from neo_runtime.embed.transformer import SentenceTransformerEmbedder, TransformerEmbedder
@@ -90,6 +91,15 @@ def test_one_item_alone_is_embedded_as_in_bulk(embedder: Embedder) -> None:
     texts = [*CATALOG, *ODD_TEXTS, " ".join(CATALOG)]
     alone = np.concatenate([embedder.embed([text]) for text in texts])
     assert_allclose(embedder.embed(texts), alone, atol=1e-5)
+
+
+def test_many_texts_are_embedded_in_their_order_and_counted_on_the_way(embedder: Embedder) -> None:
+    texts = [f"{CATALOG[place % len(CATALOG)]} {'again ' * (place % 7)}{place}" for place in range(300)]
+    told = list[tuple[int, int]]()
+    found = embed_all(embedder, texts, lambda *said: told.append(said))
+    assert_allclose(found[[0, 150, 299]], embedder.embed([texts[0], texts[150], texts[299]]), atol=1e-5)
+    assert told == [(256, 300), (300, 300)]
+    assert embed_all(embedder, []).shape == (0, embedder.dimension)
 
 
 def test_no_texts_give_no_rows(embedder: Embedder) -> None:
