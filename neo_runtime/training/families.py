@@ -8,6 +8,7 @@ from pathlib import Path
 
 from neo_runtime.data.dataset import Dataset
 from neo_runtime.data.queries import evaluation_queries
+from neo_runtime.data.split import Order
 from neo_runtime.errors import StartupError
 from neo_runtime.training.recipe import SamplesRecipe, StageRecipe, TeacherRecipe, TrainRecipe
 from neo_runtime.training.samples.by_fact import Lists, SearchByFacts
@@ -53,7 +54,7 @@ def instruct_mixture(
         parts[f"item to text, {name}"] = Part(ItemToText(items), shares.describe)
         parts[f"item to type, {name}"] = Part(ItemToType(items), shares.kind)
     histories = read_histories(dataset, shares.order, shares.fit)
-    options = _options(shares)
+    options = history_options(shares)
     for name, rows in histories.items():
         family = NextItem(rows, options, every_prefix=bool(stage.learn_history))
         parts[f"next item, {name}"] = Part(family, shares.next_item)
@@ -95,8 +96,9 @@ def _labelled(
     return parts
 
 
-def _options(recipe: SamplesRecipe) -> HistoryOptions:
+def history_options(recipe: SamplesRecipe) -> HistoryOptions:
+    """In the raw order a day's items stay as the file has them: that is what such a model is asked for."""
     return HistoryOptions(
         recipe.history_items, recipe.context_items, recipe.context_share if recipe.context_items else 0.0,
-        recipe.dropped_items,
+        recipe.dropped_items, shuffles_ties=recipe.order is Order.SHUFFLED,
     )  # fmt: skip

@@ -16,8 +16,8 @@ from neo_runtime.errors import DataError
 from neo_runtime.prompt.message import Task, TaskPrompt
 from neo_runtime.prompt.tasks import PROFILE_WORDINGS, WORDINGS, say
 from neo_runtime.training.examples import ExampleWriter, Sample
-from neo_runtime.training.families import align_mixture, instruct_mixture
-from neo_runtime.training.recipe import StageRecipe, checked_recipe
+from neo_runtime.training.families import align_mixture, history_options, instruct_mixture
+from neo_runtime.training.recipe import SamplesRecipe, StageRecipe, checked_recipe
 from neo_runtime.training.samples.by_fact import Lists, SearchByFacts, listed_facts
 from neo_runtime.training.samples.histories import HistoryOptions, read_histories
 from neo_runtime.training.samples.items import ItemToText, ItemToType, Search
@@ -99,6 +99,10 @@ class TestNextItem:
         family = NextItem(histories, options, every_prefix=True)
         assert len(family) > len(histories)
         assert max(len(items_of(drawn(family, place))) for place in range(len(family))) == 2
+
+    def test_a_recipe_for_the_raw_order_leaves_a_days_items_as_the_file_has_them(self) -> None:
+        assert not history_options(SamplesRecipe(order=Order.RAW)).shuffles_ties
+        assert history_options(SamplesRecipe(order=Order.SHUFFLED)).shuffles_ties
 
     def test_items_of_one_day_change_places_and_days_do_not(self, shop: Dataset) -> None:
         histories = read_histories(shop, Order.RAW, Fit.T)["film"]
