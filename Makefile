@@ -69,7 +69,7 @@ train: .venv/dev
 	test -d .neo/amazon || $(BIN)/neo data amazon $(AMAZON) .neo/amazon
 	$(BIN)/neo train all examples/train.toml
 	$(BIN)/neo evaluate .neo/amazon --out .neo/amazon-report --orders shuffled --neo .neo/amazon-model \
-		--models popularity,item-knn,pctm,ease,neo,neo+pctm --search bm25,neo
+		--models popularity,item-knn,pctm,ease,neo,neo+pctm,neo+ease --search bm25,neo
 
 kafka: .venv/dev
 	$(BIN)/neo kafka dev
