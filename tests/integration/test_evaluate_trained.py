@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from typer.testing import CliRunner
 
 from neo_runtime.cli.main import app
@@ -25,31 +24,17 @@ from neo_runtime.evaluation.served import ServedModel
 from neo_runtime.prompt.message import Conversation, Task, TaskPrompt, Turn
 from neo_runtime.prompt.render import PromptRenderer
 from neo_runtime.prompt.tasks import say
-from neo_runtime.training.recipe import checked_recipe
-from neo_runtime.training.stages import Training
 from neo_runtime.types import ItemKey
-from tests.kit.shop import write_shop
+from tests.kit.shop import trained_shop
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `data` and, trained on its shuffled order for seconds, `model`."""
-    folder = tmp_path_factory.mktemp("trained")
-    write_shop(folder / "data")
-    recipe = checked_recipe(
-        {
-            "name": "shop", "data": folder / "data", "out": folder / "model",
-            "sids": {"levels": [8, 8], "collaborative": 1.0, "collaborative_dimension": 8},
-            "base": {
-                "width": 32, "layers": 1, "heads": 2, "key_value_heads": 1, "feed_forward": 64, "text_tokens": 400,
-            },
-            "samples": {"context_items": 3},
-            "instruct": {"steps": 150, "batch_tokens": 1_024, "warmup_steps": 20},
-        },
-        "test",
+    return trained_shop(
+        tmp_path_factory.mktemp("trained"), {"context_items": 3},
+        {"steps": 150, "batch_tokens": 1_024, "warmup_steps": 20},
     )  # fmt: skip
-    Training(recipe, read_dataset(recipe.data), Console(quiet=True)).run()
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -17,31 +17,18 @@ from neo_runtime.errors import DataError
 from neo_runtime.evaluation.neo import NeoModels, NeoRanker
 from neo_runtime.evaluation.ranker import NONE
 from neo_runtime.evaluation.reserved import EVERY, Reserved
-from neo_runtime.training.recipe import checked_recipe
 from neo_runtime.training.sids import assigned_sids, items_by_key
 from neo_runtime.training.stages import Training
-from tests.kit.shop import write_shop
+from tests.kit.shop import trained_shop
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `data` and, trained for a moment without the evaluation's new items, `model`."""
-    folder = tmp_path_factory.mktemp("trained")
-    write_shop(folder / "data")
-    recipe = checked_recipe(
-        {
-            "data": folder / "data", "out": folder / "model",
-            "sids": {"levels": [8, 8], "collaborative": 1.0, "collaborative_dimension": 8},
-            "base": {
-                "width": 32, "layers": 1, "heads": 2, "key_value_heads": 1, "feed_forward": 64, "text_tokens": 400,
-            },
-            "samples": {"new_items": NEW_SHARE},
-            "instruct": {"steps": 20, "batch_tokens": 512, "warmup_steps": 5},
-        },
-        "test",
+    return trained_shop(
+        tmp_path_factory.mktemp("trained"), {"new_items": NEW_SHARE},
+        {"steps": 20, "batch_tokens": 512, "warmup_steps": 5},
     )  # fmt: skip
-    Training(recipe, read_dataset(recipe.data), Console(quiet=True)).run()
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+
+from neo_runtime.data.dataset import read_dataset
+from neo_runtime.training.recipe import checked_recipe
+from neo_runtime.training.stages import Training
 
 THEMES = ("space", "war", "love", "ships", "crime", "magic")
 NOUNS = ("journey", "night", "garden", "river", "machine", "letter", "island", "winter")
@@ -35,4 +40,22 @@ def write_shop(folder: Path, *, users: int = 160, seed: int = 0) -> Path:
                 for day, place in enumerate(chosen.tolist()):
                     done = {"user": f"u{user}", "item": f"{name}/{name[0]}{place}", "day": day // 2}
                     file.write(json.dumps(done) + "\n")
+    return folder
+
+
+def trained_shop(folder: Path, samples: dict[str, object], instruct: dict[str, object]) -> Path:
+    """`folder` with `data` and, trained on it for a moment, `model`."""
+    write_shop(folder / "data")
+    recipe = checked_recipe(
+        {
+            "name": "shop", "data": folder / "data", "out": folder / "model",
+            "sids": {"levels": [8, 8], "collaborative": 1.0, "collaborative_dimension": 8},
+            "base": {
+                "width": 32, "layers": 1, "heads": 2, "key_value_heads": 1, "feed_forward": 64, "text_tokens": 400,
+            },
+            "samples": samples, "instruct": instruct,
+        },
+        "test",
+    )  # fmt: skip
+    Training(recipe, read_dataset(recipe.data), Console(quiet=True)).run()
     return folder
