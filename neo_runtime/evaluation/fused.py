@@ -17,8 +17,9 @@ from neo_runtime.evaluation.ranker import NONE, Ranked, Ranker, Scores
 
 POOL = 200
 """Items of each list that are looked at; what is in one list alone gets the other's lowest score."""
-WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+WEIGHTS = (0.0, 0.03, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 RANK_OFFSET = 20
+BELOW = 1e-4
 
 
 class Scale(StrEnum):
@@ -89,7 +90,8 @@ def fuse(first: Ranked, second: Ranked, scale: Scale, weight: float, k: int) -> 
     order = np.argsort(items, axis=1, kind="stable")
     items = np.take_along_axis(items, order, axis=1)
     is_ours = order < width
-    floors = ours.min(axis=1, keepdims=True), weight * theirs.min(axis=1, keepdims=True)
+    # Just below the list: the last item of a short one must not tie with all that it does not hold.
+    floors = ours.min(axis=1, keepdims=True) - BELOW, weight * (theirs.min(axis=1, keepdims=True) - BELOW)
     own = np.take_along_axis(np.concatenate((ours, weight * theirs), axis=1), order, axis=1)
     # An item of both lists stands twice in a row, ours first; where it stands once, the other list's floor is added.
     is_pair = np.zeros(items.shape, np.bool_)

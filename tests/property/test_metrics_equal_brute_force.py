@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from neo_runtime.data.ragged import Ragged
 from neo_runtime.data.transitions import transitions
 from neo_runtime.evaluation.counts import inverses
-from neo_runtime.evaluation.fused import RANK_OFFSET, Scale, fuse
+from neo_runtime.evaluation.fused import BELOW, RANK_OFFSET, Scale, fuse
 from neo_runtime.evaluation.metrics import CUTS, per_question, several_hits, single_hits
 from neo_runtime.evaluation.neighbours import ease_weights, together
 from neo_runtime.evaluation.ranker import NONE, Ranked, top
@@ -93,7 +93,7 @@ def test_ease_is_the_closed_form(rows: list[list[int]]) -> None:
 
 @given(st.permutations(range(12)), st.permutations(range(12)), st.integers(1, 8), st.integers(1, 8), st.floats(0.5, 4))
 def test_fusion_by_places(ours: list[int], theirs: list[int], first: int, second: int, weight: float) -> None:
-    """What one list does not hold counts as its last place."""
+    """What one list does not hold counts as just below its last place."""
     width = 8
     lists = []
     for items, count in ((ours, first), (theirs, second)):
@@ -103,8 +103,9 @@ def test_fusion_by_places(ours: list[int], theirs: list[int], first: int, second
     expected: dict[int, float] = defaultdict(float)
     for items, count, share in ((ours, first, 1.0), (theirs, second, weight)):
         for item in {*ours[:first], *theirs[:second]}:
-            place = items[:count].index(item) if item in items[:count] else count - 1
-            expected[item] += share / (RANK_OFFSET + place)
+            is_held = item in items[:count]
+            place = items[:count].index(item) if is_held else count - 1
+            expected[item] += share * (1 / (RANK_OFFSET + place) - (0 if is_held else BELOW))
     kept = found.items[0] != NONE
     assert set(found.items[0][kept].tolist()) == set(expected)
     values = [expected[item] for item in found.items[0][kept].tolist()]

@@ -19,7 +19,9 @@ from neo_runtime.data.queries import (
 )
 from neo_runtime.embed.lexical import LexicalEmbedder
 from neo_runtime.embed.words import words
+from neo_runtime.evaluation.fused import Scale, fuse
 from neo_runtime.evaluation.metrics import means
+from neo_runtime.evaluation.ranker import NONE, Ranked
 from neo_runtime.evaluation.search import Bm25, Dense, FusedSearcher, beginnings, kinds, search_hits
 from neo_runtime.ingest.bulk import read_upserts
 from neo_runtime.types import ItemKey
@@ -78,6 +80,13 @@ def test_two_searchers_fused_are_at_least_the_better_one_and_say_how_they_were_w
         found[name] = means(search_hits(searcher, demo, "film", queries))["NDCG@10"]
     assert found["fused"] >= max(found["bm25"], found["dense"]) - 0.005
     assert "second weighs" in fused.constants
+
+
+def test_a_list_of_one_item_stays_ahead_of_what_a_list_without_weight_holds() -> None:
+    short = Ranked(np.array([[7, NONE, NONE]], np.int32), np.array([[3.0, -np.inf, -np.inf]], np.float32))
+    other = Ranked(np.array([[5, 2, 9]], np.int32), np.array([[0.9, 0.8, 0.1]], np.float32))
+    for scale in Scale:
+        assert fuse(short, other, scale, 0.0, 4).items[0, 0] == 7
 
 
 def test_weights_are_chosen_on_queries_for_other_items_than_are_evaluated() -> None:
