@@ -100,5 +100,4 @@ def top(scores: Scores, k: int) -> Ranked:
     order = np.lexsort((places, -values), axis=1)
     values, places = np.take_along_axis(values, order, axis=1), np.take_along_axis(places, order, axis=1)
     places = np.where(np.isfinite(values), places, NONE).astype(np.int32)
-    missing = ((0, 0), (0, max(0, k - places.shape[1])))  # where more items are asked for than there are
-    return Ranked(np.pad(places, missing, constant_values=NONE), np.pad(values, missing, constant_values=-np.inf))
+    return Ranked(places, values).of_length(k)  # more may be asked for than there are

@@ -90,18 +90,12 @@ def equal_cuts(lengths: NDArray[np.int64], parts: int) -> list[int]:
 
 def padded(run: Sequence[Example], never_learned: int | None = None) -> Batch:
     """One batch of some examples. `never_learned`: a token that is nobody's target."""
-    tokens, targets = padded_arrays(run)
-    if never_learned is not None:
-        targets[targets == never_learned] = IGNORED
-    return {"input_ids": torch.from_numpy(tokens), "labels": torch.from_numpy(targets)}
-
-
-def padded_arrays(run: Sequence[Example]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Token ids [n, t] padded on the right, and the targets [n, t] that each position predicts, IGNORED where none."""
     longest = max(len(example.tokens) for example in run)
     tokens = np.zeros((len(run), longest), np.int64)
     targets = np.full((len(run), longest), IGNORED, np.int64)
     for row, (ids, learned) in enumerate(run):
         tokens[row, : len(ids)] = ids
         targets[row, : len(ids) - 1] = np.where(learned[1:], ids[1:], IGNORED)
-    return tokens, targets
+    if never_learned is not None:
+        targets[targets == never_learned] = IGNORED
+    return {"input_ids": torch.from_numpy(tokens), "labels": torch.from_numpy(targets)}

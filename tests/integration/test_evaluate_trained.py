@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from neo_runtime.cli.main import app
-from neo_runtime.data.dataset import Dataset, read_dataset
+from neo_runtime.data.dataset import Dataset
 from neo_runtime.data.line import Query
 from neo_runtime.data.split import Cases, Fit, Order, Part, Split, leave_one_out
 from neo_runtime.errors import DataError, StartupError
@@ -25,7 +25,7 @@ from neo_runtime.prompt.message import Conversation, Task, TaskPrompt, Turn
 from neo_runtime.prompt.render import PromptRenderer
 from neo_runtime.prompt.tasks import say
 from neo_runtime.types import ItemKey
-from tests.kit.shop import trained_shop
+from tests.kit.shop import models_of, trained_shop
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +38,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dataset(trained: Path) -> Dataset:
-    return read_dataset(trained / "data")
+def models(trained: Path) -> Iterator[NeoModels]:
+    with models_of(trained) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
-def models(trained: Path, dataset: Dataset) -> Iterator[NeoModels]:
-    found = NeoModels([trained / "model"], trained / "data", dataset)
-    yield found
-    found.close()
+def dataset(models: NeoModels) -> Dataset:
+    return models.dataset
 
 
 def probabilities(

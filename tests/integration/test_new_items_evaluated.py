@@ -11,7 +11,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from neo_runtime.cli.main import app
-from neo_runtime.data.dataset import Dataset, read_dataset
+from neo_runtime.data.dataset import Dataset
 from neo_runtime.data.split import NEW_SHARE, Fit, Order, Part, Split, hold_out_items, leave_one_out
 from neo_runtime.errors import DataError
 from neo_runtime.evaluation.neo import NeoModels, NeoRanker
@@ -19,7 +19,7 @@ from neo_runtime.evaluation.ranker import NONE
 from neo_runtime.evaluation.reserved import EVERY, Reserved
 from neo_runtime.training.sids import assigned_sids, items_by_key
 from neo_runtime.training.stages import Training
-from tests.kit.shop import trained_shop
+from tests.kit.shop import models_of, trained_shop
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +32,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dataset(trained: Path) -> Dataset:
-    return read_dataset(trained / "data")
+def models(trained: Path) -> Iterator[NeoModels]:
+    with models_of(trained) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
-def models(trained: Path, dataset: Dataset) -> Iterator[NeoModels]:
-    found = NeoModels([trained / "model"], trained / "data", dataset)
-    yield found
-    found.close()
+def dataset(models: NeoModels) -> Dataset:
+    return models.dataset
 
 
 @pytest.fixture(scope="module")

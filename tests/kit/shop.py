@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
 from neo_runtime.data.dataset import read_dataset
+from neo_runtime.evaluation.neo import NeoModels
 from neo_runtime.training.recipe import checked_recipe
 from neo_runtime.training.stages import Training
 
@@ -59,3 +61,8 @@ def trained_shop(folder: Path, samples: dict[str, object], instruct: dict[str, o
     )  # fmt: skip
     Training(recipe, read_dataset(recipe.data), Console(quiet=True)).run()
     return folder
+
+
+def models_of(folder: Path) -> closing[NeoModels]:
+    """What `trained_shop` trained, to be asked."""
+    return closing(NeoModels([folder / "model"], folder / "data", read_dataset(folder / "data")))

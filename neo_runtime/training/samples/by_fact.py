@@ -10,7 +10,7 @@ from neo_runtime.catalog.item import Upsert
 from neo_runtime.prompt.message import Conversation, Part, Task, TaskPrompt, Turn
 from neo_runtime.training.examples import Sample, task_sample
 from neo_runtime.training.wording import plural
-from neo_runtime.types import Attribute, ItemKey
+from neo_runtime.types import ItemKey
 
 LIST_WORDINGS = (
     "Recommend {count} {types} about {fact}.",
@@ -25,8 +25,8 @@ _MOST_FACTS = 4
 
 def listed_facts(item: Upsert) -> Sequence[str]:
     """Values of the attributes that are lists, each once: genres, themes and the like."""
-    lists = [value for _, value in sorted(item.attributes.items()) if _is_list(value)]
-    return list(dict.fromkeys(fact for value in lists for fact in value))  # type: ignore[union-attr]
+    lists = [value for _, value in sorted(item.attributes.items()) if isinstance(value, list)]
+    return list(dict.fromkeys(fact for value in lists for fact in value))
 
 
 class SearchByFacts:
@@ -80,7 +80,3 @@ def _enumerated(keys: Sequence[ItemKey]) -> list[Part]:
     for key in keys[1:-1]:
         listed += [", ", key]
     return [*listed, " and ", keys[-1]]
-
-
-def _is_list(value: Attribute) -> bool:
-    return isinstance(value, list)
