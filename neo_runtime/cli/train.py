@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +28,13 @@ DataFolder = Annotated[Path, typer.Argument(help="Data folder: items*.jsonl, int
 OutFolder = Annotated[Path, typer.Option(help="Folder that the model goes to; a stopped run goes on in it.")]
 RecipeFile = Annotated[
     Path | None,
-    typer.Option("--recipe", help="TOML file for everything else; data and out in it are not looked at.", exists=True),
+    typer.Option(
+        "--recipe", help="TOML file for everything else; data, out, catalog in it are not looked at.", exists=True
+    ),
+]
+LiveCatalog = Annotated[
+    Path | None,
+    typer.Option(help="Live catalog whose semantic IDs are learned; none: those that the data folder's items get."),
 ]
 Epochs = Annotated[float | None, typer.Option(help="Passes through the samples.", min=0)]
 Steps = Annotated[int | None, typer.Option(help="Steps, instead of epochs.", min=1)]
@@ -59,6 +66,7 @@ def align(
     out: OutFolder,
     base: Annotated[str, typer.Option(help="Decoder: hub id or folder; none: a fresh small one.")] = "",
     recipe: RecipeFile = None,
+    catalog: LiveCatalog = None,
     epochs: Epochs = None,
     steps: Steps = None,
     rate: Rate = None,
@@ -71,7 +79,8 @@ def align(
 
     neo train align my-data --sids my-sids --base Qwen/Qwen3-0.6B --out aligned
     """
-    found = _given(recipe, data, out, "align", epochs=epochs, steps=steps, rate=rate, batch_tokens=batch_tokens)
+    paths = {"data": data, "out": out, "catalog": catalog}
+    found = _given(recipe, paths, "align", epochs=epochs, steps=steps, rate=rate, batch_tokens=batch_tokens)
     if base:
         found["base"] = found.get("base", {}) | {"name": base}
     training = _training(_checked(found))
@@ -84,6 +93,7 @@ def instruct(
     source: Annotated[Path, typer.Option("--from", help="Model of `neo train align`.", exists=True)],
     out: OutFolder,
     recipe: RecipeFile = None,
+    catalog: LiveCatalog = None,
     epochs: Epochs = None,
     steps: Steps = None,
     rate: Rate = None,
@@ -95,18 +105,19 @@ def instruct(
 
     neo train instruct my-data --from aligned --out my-model
     """
-    found = _given(recipe, data, out, "instruct", epochs=epochs, steps=steps, rate=rate, batch_tokens=batch_tokens)
+    paths = {"data": data, "out": out, "catalog": catalog}
+    found = _given(recipe, paths, "instruct", epochs=epochs, steps=steps, rate=rate, batch_tokens=batch_tokens)
     found.setdefault("base", _base_of(source))
     training = _training(_checked(found))
     training.instruct(source, out)
     _show_next(training)
 
 
-def _given(recipe: Path | None, data: Path, out: Path, stage: str, **options: object) -> dict[str, Any]:
+def _given(recipe: Path | None, paths: Mapping[str, Path | None], stage: str, **options: object) -> dict[str, Any]:
     """What the file says, with the options in the place of its fields."""
     found: dict[str, Any] = tomllib.loads(recipe.read_text()) if recipe else {}
     chosen = {name: value for name, value in options.items() if value is not None}
-    return found | {"data": data, "out": out, stage: found.get(stage, {}) | chosen}
+    return found | {**paths, stage: found.get(stage, {}) | chosen}
 
 
 def _checked(values: dict[str, Any]) -> TrainRecipe:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.catalog.item import Upsert
 from neo_runtime.data.dataset import Dataset
 from neo_runtime.engine.api import Decoding, GenerateWork, Span, TextChunk
@@ -19,7 +18,7 @@ from neo_runtime.evaluation.results import Check
 from neo_runtime.evaluation.served import Answer, ServedModel
 from neo_runtime.prompt.message import Conversation, Task, TaskPrompt, Turn
 from neo_runtime.prompt.tasks import say, with_article, wordings
-from neo_runtime.training.sids import items_by_key
+from neo_runtime.training.sids import Served, items_by_key
 from neo_runtime.training.teacher import facts
 from neo_runtime.types import ItemKey
 
@@ -29,6 +28,11 @@ PARAPHRASES = (
     ("Having enjoyed ", ", which {type} would suit me?"),
     ("Could you name {type} for a person whose last choices were ", "?"),
     ("These went well: ", ". Next I want {type}."),
+    ("Last month I bought ", ". This time it should be {type}."),
+    ("My sister adores ", ", so I want to give her {type}."),
+    ("People who own ", " would probably like {type}: which one?"),
+    ("I already know ", ". Got {type} to go on with?"),
+    ("Which {type_alone} comes next for a customer with ", " in the basket?"),
 )
 
 
@@ -115,7 +119,10 @@ class _Checks:
     def _paraphrased(
         self, history: tuple[ItemKey, ...], number: int
     ) -> tuple[Conversation, tuple[ItemKey, ...]]:  # fmt: skip
-        before, after = (part.format(type=with_article(self._type)) for part in PARAPHRASES[number % len(PARAPHRASES)])
+        before, after = (
+            part.format(type=with_article(self._type), type_alone=self._type)
+            for part in PARAPHRASES[number % len(PARAPHRASES)]
+        )
         return Conversation((Turn("user", (before, *history, after)),)), history
 
     def _asked(self, prompts: Sequence[tuple[Conversation, tuple[ItemKey, ...]]]) -> list[Said]:
@@ -151,7 +158,7 @@ def _only(keys: Sequence[ItemKey], item_type: str) -> bool:
     return bool(keys) and all(key.type == item_type for key in keys)
 
 
-def _are_real(said: Sequence[Said], catalog: Catalog) -> Iterator[bool]:
+def _are_real(said: Sequence[Said], catalog: Served) -> Iterator[bool]:
     """Whether each span's codes are those of the item that it names."""
     sids = catalog.reader.pin([key for one in said for key in one.keys]).sids
     for one in said:

@@ -97,7 +97,7 @@ class NeoModels:
         if self._served is None or self._served.folder != trained.folder:
             self.close()
             new_lines = keep_out(self.dataset, trained.recipe.samples.new_items).new_lines
-            self._served = ServedModel(trained.folder, self._data, new_lines)
+            self._served = ServedModel(trained.folder, self._data, new_lines, live=trained.recipe.catalog)
         yield self._served
 
     def lists(self, answers: Sequence[Answer], item_type: str, k: int) -> Ranked:

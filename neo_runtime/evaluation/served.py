@@ -27,16 +27,22 @@ class ServedModel:
     """In float32, with the scores that serving has by default."""
 
     def __init__(
-        self, folder: Path, data: Path, new_lines: Collection[int] = frozenset(), *, max_beam_width: int = 64
+        self,
+        folder: Path,
+        data: Path,
+        new_lines: Collection[int] = frozenset(),
+        *,
+        live: Path | None = None,
+        max_beam_width: int = 64,
     ) -> None:
-        """`folder`: what `neo train` made. `data`: the items; those without a vector there are embedded, and those on
-        `new_lines`, which training did without, published after the others.
+        """`folder`: what `neo train` made, over the `live` catalog where it was. `data`: the items; those without a
+        vector there are embedded, and those on `new_lines`, which training did without, published after the others.
         """
         self.folder = folder
         self._open = ExitStack()
         torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
         self.model = NeoModel.load(folder, dtype=torch.float32)
-        self.catalog = self._open.enter_context(catalog_of(data, folder, new_lines))
+        self.catalog = self._open.enter_context(catalog_of(data, folder, new_lines, live=live))
         limits = EngineLimits(self.model.context_tokens, max_beam_width, 256, 16)
         decoder = Decoder(self.model, self.catalog.reader, limits, max_running=_TOGETHER)
         self._engine = LocalEngine(decoder, max_queued=_MOST_WAITING, has_thread=False)

@@ -3,29 +3,79 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 
 from neo_runtime.prompt.message import Conversation, Part, Task, TaskPrompt, Turn
 from neo_runtime.types import ItemKey
 
 # {type}: the wanted item type with article; {subject}: the query or item; {history}: the user's items, oldest first.
-# Task, type and format stand in these words and nowhere else: that is how a model is steered (NEO, stage 3). Mixed
-# tasks have twenty wordings each, as in the paper.
+# Task, type and format stand in these words and nowhere else: that is how a model is steered (NEO, stage 3). What is
+# said of a history and what is then asked for are combined freely, so that a model learns which of the words count; the
+# paper has twenty wordings of each mixed task.
+_LEADS = (
+    "I liked {history}.",
+    "I enjoyed {history}.",
+    "My favourites: {history}.",
+    "My taste: {history}.",
+    "I have {history} already.",
+    "Here is what I had: {history}.",
+    "Someone chose {history}.",
+    "A user's history: {history}.",
+    "{history}: these I liked.",
+    "The last ones were {history}.",
+)
+_REQUESTS = (
+    "Recommend {type}.",
+    "Pick {type} for me.",
+    "What is {type} for me?",
+    "Show me {type}.",
+    "I need {type}.",
+    "Propose {type}.",
+    "Which is {type} to try now?",
+    "I am in the mood for {type}.",
+    "Find me {type} that goes with them.",
+    "Is there {type} like that?",
+)
+_FRAMES = (
+    "Recommend {type} for someone who liked {history}.",
+    "Suggest {type}, given {history}.",
+    "Given {history}, what is {type} to try?",
+    "After {history}, I want {type}.",
+    "Find {type} for a fan of {history}.",
+    "What would follow {history}? Name {type}.",
+    "Choose {type} to follow {history}.",
+    "I want {type}. I liked {history}.",
+)
+_REASONS = (
+    "Say why.",
+    "Give me a reason.",
+    "Explain the choice.",
+    "Tell me what makes it fit.",
+    "What do they share?",
+    "Describe why I would like it.",
+)
+_PORTRAITS = (
+    "Describe my taste.",
+    "What do they say about me?",
+    "What am I into?",
+    "Describe the user's interests.",
+    "What does this person like?",
+    "Write a short profile.",
+    "Infer what I like.",
+    "Summarise the interests.",
+    "What do they have in common?",
+    "Who would like them? Describe them.",
+)
+
+
+def _combined(*parts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(" ".join, product(*parts)))
+
+
+_WISHES = (*_combined(_LEADS, _REQUESTS), *_FRAMES)
 WORDINGS: dict[Task, tuple[str, ...]] = {
-    Task.RECOMMEND: (
-        "I liked {history}. Recommend {type}.",
-        "Recommend {type} for someone who liked {history}.",
-        "My favourites: {history}. What is {type} for me?",
-        "Suggest {type}, given {history}.",
-        "I enjoyed {history}. Pick {type} for me.",
-        "Given {history}, what is {type} to try?",
-        "After {history}, I want {type}.",
-        "{history}: these I liked. Show me {type}.",
-        "Find {type} for a fan of {history}.",
-        "What would follow {history}? Name {type}.",
-        "Someone chose {history}. Propose {type}.",
-        "Here is what I had: {history}. I need {type}.",
-    ),
+    Task.RECOMMEND: _WISHES,
     Task.RETRIEVE: (
         "Find {type}: {subject}.",
         "Search for {type} about {subject}.",
@@ -41,22 +91,9 @@ WORDINGS: dict[Task, tuple[str, ...]] = {
         "Recommend {type} for someone who liked {history}, and explain.",
         "My favourites: {history}. What is {type} for me, and why?",
         "Suggest {type}, given {history}, and give a reason.",
-        "I enjoyed {history}. Name {type} that fits, and tell me why.",
-        "Someone liked {history}. Recommend {type} with a short explanation.",
-        "Given {history}, which is {type} I should try? Explain.",
         "Pick {type} for me and say why; I liked {history}.",
-        "What would you recommend after {history}? I want {type} and a reason.",
-        "Here is what I liked: {history}. Suggest {type} and justify it.",
-        "{history}: these I liked. Find me {type} and explain the choice.",
-        "Choose {type} to follow {history}, and say what they share.",
-        "I am in the mood for {type}. I liked {history}. What, and why?",
         "Recommend {type} in a sentence, with the reason, for a fan of {history}.",
-        "Based on {history}, recommend {type} and tell me what makes it fit.",
-        "After {history}, what is {type} for me? Tell me why in your words.",
-        "Which is {type} that goes with {history}? Say why.",
-        "Propose {type} to someone whose favourites are {history}, with a reason.",
-        "I have {history} already. Suggest {type} and explain the connection.",
-        "My taste: {history}. Recommend {type} and describe why I would like it.",
+        *_combined(_WISHES, _REASONS),
     ),
     Task.UNDERSTAND: (
         "Describe {subject}.",
@@ -68,24 +105,15 @@ WORDINGS: dict[Task, tuple[str, ...]] = {
 PROFILE_WORDINGS = (
     "Describe the taste of someone who liked {subject}.",
     "What does someone who liked {subject} care about?",
-    "I liked {subject}. Describe my taste.",
-    "My favourites: {subject}. What do they say about me?",
-    "Summarise the interests of a user with {subject}.",
     "What interests does {subject} show?",
     "Given {subject}, what kind of things does this user like?",
     "Write a short profile of someone who chose {subject}.",
-    "Who would like {subject}? Describe them.",
-    "A user's history: {subject}. Describe the user's interests.",
-    "Here is what I liked: {subject}. What am I into?",
     "Profile this user: {subject}.",
     "In words, what do {subject} have in common for this user?",
-    "Tell me what someone who enjoyed {subject} looks for.",
     "Explain the taste behind {subject}.",
     "{subject}: what does this person like?",
-    "What would you say about the interests of a fan of {subject}?",
-    "Describe, in a sentence or two, the preferences shown by {subject}.",
-    "From {subject}, infer what I like.",
     "What themes run through {subject}?",
+    *(words.replace("{history}", "{subject}") for words in _combined(_LEADS, _PORTRAITS)),
 )
 # Of what type an item is: said of one item, answered with the type in words (NEO, stage 2).
 TYPE_WORDINGS = (

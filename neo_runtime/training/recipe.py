@@ -182,12 +182,21 @@ class TrainRecipe(_Section):
     name: str = Field("neo", description="Of the model; requests may name it.")
     data: Path = Field(description="Data folder: items*.jsonl, interactions*.jsonl (docs/data.md).")
     out: Path = Field(description="Folder that the model goes to.")
+    catalog: Path | None = Field(
+        None, description="Live catalog whose semantic IDs are learned; none: as `neo catalog load` gives them to data."
+    )
     sids: SidsRecipe = SidsRecipe()
     base: BaseRecipe = BaseRecipe()
     samples: SamplesRecipe = SamplesRecipe()
     teacher: TeacherRecipe = TeacherRecipe()
     align: StageRecipe = StageRecipe()
     instruct: StageRecipe = StageRecipe()
+
+    @model_validator(mode="after")
+    def _can_hold_out(self) -> TrainRecipe:
+        if self.catalog and self.samples.new_items:
+            raise ValueError("samples.new_items: a live catalog has them already; leave one of the two out")
+        return self
 
     def stage(self, name: Literal["align", "instruct"]) -> StageRecipe:
         """With its defaults filled in."""
@@ -201,7 +210,7 @@ def read_recipe(file: Path) -> TrainRecipe:
         found = tomllib.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise StartupError(f"{file} is no TOML file: {error}") from error
-    for field in ("data", "out"):
+    for field in ("data", "out", "catalog"):
         if isinstance(found.get(field), str):
             found[field] = file.parent / found[field]
     return checked_recipe(found, str(file))

@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from neo_runtime.catalog.catalog import Catalog
+from neo_runtime.catalog.catalog import check_fingerprints, open_reader
 from neo_runtime.catalog.encode import event_text
 from neo_runtime.catalog.fit import LEXICAL, FitReport, fit_report, rows_by_type
 from neo_runtime.catalog.item import Upsert
+from neo_runtime.catalog.reader import CatalogReader
 from neo_runtime.config import Settings
 from neo_runtime.data.dataset import Dataset, data_files
 from neo_runtime.data.split import Fit, Order, Split
@@ -25,6 +26,7 @@ from neo_runtime.embed.mixed import MixedEmbedder, Ridge, fit_ridge, joined
 from neo_runtime.errors import StartupError
 from neo_runtime.ingest.bulk import load_files, read_lines
 from neo_runtime.ingest.catalogs import open_or_create
+from neo_runtime.sid.codebook import Codebook, load_codebooks
 from neo_runtime.training.codebooks import exchanged, fit_codebooks
 from neo_runtime.training.collaborative import Collaborative, collaborative_vectors
 from neo_runtime.training.recipe import SidsRecipe
@@ -143,25 +145,45 @@ class Assigned(NamedTuple):
     refused: int
 
 
-def assigned_sids(
-    data: Path, folder: Path, keys: Sequence[ItemKey], new_lines: Collection[int] = frozenset()
-) -> Assigned:
-    """What a catalog gives the items that is loaded from `data` with the codebooks and vectors in `folder`.
+class Served(NamedTuple):
+    """A catalog to read."""
 
-    Loaded here into one that is thrown away: the same files always lead to the same SIDs.
-    """
-    with catalog_of(data, folder, new_lines) as catalog:
+    reader: CatalogReader
+    codebooks: Mapping[str, Codebook]
+
+
+def assigned_sids(
+    data: Path,
+    folder: Path,
+    keys: Sequence[ItemKey],
+    new_lines: Collection[int] = frozenset(),
+    *,
+    live: Path | None = None,
+) -> Assigned:
+    """What `catalog_of` gives the items."""
+    with catalog_of(data, folder, new_lines, live=live) as catalog:
         sids = dict(catalog.reader.pin(list(keys)).sids)
     return Assigned(sids, len(keys) - len(sids))
 
 
 @contextmanager
-def catalog_of(data: Path, folder: Path, new_lines: Collection[int] = frozenset()) -> Iterator[Catalog]:
-    """One that is thrown away, loaded from `data` with the codebooks, the embedder and the vectors in `folder`.
+def catalog_of(
+    data: Path, folder: Path, new_lines: Collection[int] = frozenset(), *, live: Path | None = None
+) -> Iterator[Served]:
+    """`live`, a catalog that is kept elsewhere; else one that is thrown away, loaded from `data` with the codebooks,
+    the embedder and the vectors in `folder`: the same files always lead to the same SIDs.
 
-    Items on `new_lines` are published when the others are there: they take the places that are free then, and the
-    others keep the SIDs that they have without them.
+    Where items quantize alike the first that comes has the nearest tuple, so a catalog that took the same items in
+    another order differs: what is to be served over a live one is trained with that one's SIDs. Items on `new_lines`
+    are published when the others are there: they take the places that are free then, and the others keep the SIDs that
+    they have without them. MismatchError where `live` has other codebooks than `folder`.
     """
+    if live:
+        reader, codebooks = open_reader(live)
+        with closing(reader.store):
+            check_fingerprints(_fingerprints(load_codebooks(folder / "codebooks")), _fingerprints(codebooks))
+            yield Served(reader, codebooks)
+        return
     embeddings = folder / EMBEDDINGS_FILE
     with (
         TemporaryDirectory() as scratch,
@@ -171,7 +193,11 @@ def catalog_of(data: Path, folder: Path, new_lines: Collection[int] = frozenset(
         given = embeddings if embeddings.exists() else None
         for part in _in_turn(files, given, new_lines, Path(scratch)) if new_lines else [_Loaded(files, given)]:
             load_files(catalog, part.files, embeddings=part.embeddings)
-        yield catalog
+        yield Served(catalog.reader, catalog.codebooks)
+
+
+def _fingerprints(codebooks: Mapping[str, Codebook]) -> dict[str, str]:
+    return {name: book.fingerprint for name, book in codebooks.items()}
 
 
 class _Loaded(NamedTuple):

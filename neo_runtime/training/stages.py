@@ -109,9 +109,11 @@ class Training:
         started = time.monotonic()
         model = replace(NeoModel.load(source), name=self.recipe.name)
         keys = list(items_by_key(self.dataset))
-        assigned = assigned_sids(self.recipe.data, source, keys, self.dataset.new_lines)
+        live = self.recipe.catalog
+        assigned = assigned_sids(self.recipe.data, source, keys, self.dataset.new_lines, live=live)
         if assigned.refused:
-            raise StartupError(f"{assigned.refused:,} items got no semantic ID; give their types more codes")
+            advice = f"are not in {live}; publish them" if live else "got no semantic ID; give their types more codes"
+            raise StartupError(f"{assigned.refused:,} items {advice}")
         mixture = self._mixture(name, stage)
         merge = with_lora(model, stage.lora_rank, stage.lora_alpha, 0.0) if stage.trained == "lora" else None
         groups = TokenGroups(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -18,9 +19,6 @@ from neo_runtime.prompt.tasks import PROFILE_WORDINGS, TYPE_WORDINGS, WORDINGS, 
 from neo_runtime.sid.codebook import load_codebooks
 from neo_runtime.training.recipe import BaseRecipe
 from neo_runtime.training.rows import start_from_centroids
-
-# Of the words that every prompt has, so that the fitted tokenizer spends few tokens on them.
-_WORDING_REPEATS = 20
 
 
 def start_model(name: str, recipe: BaseRecipe, codebooks_folder: Path, dataset: Dataset) -> NeoModel:
@@ -60,8 +58,7 @@ def _texts(dataset: Dataset) -> Iterable[str]:
 
 
 def _wordings(types: list[str]) -> Iterator[str]:
-    for _ in range(_WORDING_REPEATS):
-        for wordings in (*WORDINGS.values(), PROFILE_WORDINGS, TYPE_WORDINGS):
-            for words in wordings:
-                for item_type in types:
-                    yield words.replace("{type}", with_article(item_type))
+    """Every prompt has them: there are enough that the fitted tokenizer spends few tokens on them."""
+    for words in chain(*WORDINGS.values(), PROFILE_WORDINGS, TYPE_WORDINGS):
+        for item_type in types:
+            yield words.replace("{type}", with_article(item_type))

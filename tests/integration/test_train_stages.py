@@ -11,16 +11,18 @@ import pytest
 from rich.console import Console
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
+from neo_runtime.catalog.catalog import open_reader
 from neo_runtime.config import Settings
 from neo_runtime.data.dataset import read_dataset
 from neo_runtime.embed.mixed import MixedEmbedder
-from neo_runtime.errors import ModelError, StartupError
+from neo_runtime.errors import MismatchError, ModelError, StartupError
+from neo_runtime.evaluation.served import ServedModel
 from neo_runtime.ingest.bulk import load_files
 from neo_runtime.ingest.catalogs import open_or_create
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.model.fresh import fresh_tokenizer
-from neo_runtime.training.recipe import TrainRecipe, checked_recipe
-from neo_runtime.training.sids import assigned_sids, items_by_key
+from neo_runtime.training.recipe import TrainRecipe, checked_recipe, read_trained
+from neo_runtime.training.sids import assigned_sids, fit_sids, items_by_key
 from neo_runtime.training.stages import Training
 from neo_runtime.types import ItemKey
 from tests.kit.shop import write_shop
@@ -100,6 +102,41 @@ def test_a_run_that_began_before_the_recipe_had_a_field_goes_on(fresh: TrainReci
     del told["samples"]["new_items"]
     file.write_text(json.dumps(told))
     run(fresh)
+
+
+def live_catalog(fresh: TrainRecipe, folder: Path, *, without: int = 0) -> Path:
+    """One that took the same items in another order, as a topic of many partitions hands them out."""
+    lines = (fresh.data / "items.jsonl").read_text().splitlines(keepends=True)
+    (folder / "turned.jsonl").write_text("".join(reversed(lines[without:])))
+    with closing(open_or_create(Settings(catalog=folder / "live", model=fresh.out))) as catalog:
+        load_files(catalog, [str(folder / "turned.jsonl")])
+    return folder / "live"
+
+
+def test_a_live_catalogs_own_ids_are_learned_and_evaluated(fresh: TrainRecipe, tmp_path: Path) -> None:
+    live = live_catalog(fresh, tmp_path)
+    items = items_by_key(read_dataset(fresh.data))
+    chosen = fresh.model_copy(update={"catalog": live, "out": tmp_path / "model"})
+    Training(chosen, read_dataset(chosen.data), Console(quiet=True)).instruct(fresh.out, chosen.out)
+    reader, _ = open_reader(live)
+    with closing(reader.store):
+        theirs = dict(reader.pin(list(items)).sids)
+    assert theirs != assigned_sids(fresh.data, fresh.out, list(items)).sids
+    recorded = read_trained(chosen.out)
+    with closing(ServedModel(chosen.out, chosen.data, live=recorded.catalog)) as served:
+        assert served.catalog.reader.pin(list(items)).sids == theirs
+
+
+def test_a_live_catalog_without_an_item_or_of_other_codebooks_is_refused(fresh: TrainRecipe, tmp_path: Path) -> None:
+    live = live_catalog(fresh, tmp_path, without=2)
+    chosen = fresh.model_copy(update={"catalog": live, "out": tmp_path / "model"})
+    training = Training(chosen, read_dataset(chosen.data), Console(quiet=True))
+    with pytest.raises(StartupError, match=r"2 items are not in .*live; publish them"):
+        training.instruct(fresh.out, chosen.out)
+    other = fresh.sids.model_copy(update={"seed": 5})
+    fit_sids(training.dataset, other, tmp_path / "other", order=fresh.samples.order, fit=fresh.samples.fit)
+    with pytest.raises(MismatchError, match="do not belong together"):
+        assigned_sids(fresh.data, tmp_path / "other", [], live=live)
 
 
 def pretrained(kind: str, folder: Path) -> str:

@@ -192,8 +192,8 @@ class TestLabelled:
         assert [drawn(made[0], place) for place in range(10)] == [drawn(made[1], place) for place in range(10)]
 
 
-def test_mixed_tasks_have_twenty_wordings() -> None:
-    assert len(set(WORDINGS[Task.EXPLAIN])) == len(set(PROFILE_WORDINGS)) == 20
+def test_mixed_tasks_have_twenty_wordings_at_least() -> None:
+    assert all(len(set(found)) == len(found) >= 20 for found in (WORDINGS[Task.EXPLAIN], PROFILE_WORDINGS))
     assert all(words.count("{history}") == words.count("{type}") == 1 for words in WORDINGS[Task.EXPLAIN])
 
 
