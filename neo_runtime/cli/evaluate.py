@@ -27,7 +27,7 @@ DEFAULT_MODELS = "popularity,item-knn,rules,pctm"
 Rankers = Annotated[
     str,
     typer.Option(
-        help="Rankers; a+b: two fused; a-new: places kept for new items; none: no recommendation.", metavar="NAME,…"
+        help="Rankers; a+b: two fused; a-new: places kept for new items; '': no recommendation.", metavar="NAME,…"
     ),
 ]
 NextItems = Annotated[
@@ -50,7 +50,7 @@ def evaluate(
     fit: Annotated[str, typer.Option(help="Fitted on train (T), or on train and validation (TV).")] = "T",
     seeds: Annotated[int, typer.Option(help="Fits of a model that learns from a random start.", min=1)] = 1,
     search: Annotated[
-        str, typer.Option(help="Searchers: bm25, dense, or two fused, bm25+dense; none: no search.", metavar="NAME,…")
+        str, typer.Option(help="Searchers: bm25, dense, or two fused, bm25+dense; '': no search.", metavar="NAME,…")
     ] = "bm25",
     new_items: Annotated[bool, typer.Option("--new-items", help="Ask for items held out of all training too.")] = False,
     next_items: NextItems = True,

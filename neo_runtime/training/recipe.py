@@ -73,7 +73,10 @@ class BaseRecipe(_Section):
     feed_forward: Size = Field(384, description="Fresh: width inside the feed-forward layers.")
     context_tokens: Size = Field(512, description="Fresh: longest sequence.")
     text_tokens: Size = Field(4_096, description="Fresh: size of the tokenizer that is fitted on the items' texts.")
-    code_rows: Literal["centroids", "random"] = Field("centroids", description="Where the rows of code tokens start.")
+    code_rows: Literal["centroids", "random"] = Field(
+        "centroids",
+        description="Where rows of codes start; from centroids, fresh: rows of words by their items' codes.",
+    )
     seed: int = Field(0, description="Of fresh weights and rows.")
 
     @property

@@ -1,14 +1,24 @@
-"""Where the rows of the code tokens start: near the text rows, and near each other as their centroids are.
+"""Where the rows of tokens start: codes' near each other as their centroids are, a fresh model's words near the codes
+of the items that they are said of.
 
-A code's row that starts from its centroid knows which codes mean similar items, which random rows have to learn.
+A code's row that starts from its centroid knows which codes mean similar items, and a word's which items it belongs to.
+Random rows have to learn both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import chain
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from neo_runtime.model.checkpoint import NeoModel
+
+_RANDOM_SHARE = 0.5
+"""Of its own random row in a word's, beside the mean row of its items' codes: words of the same items still differ."""
 
 
 @torch.no_grad()
@@ -35,3 +45,31 @@ def _rotated(centroids: np.ndarray, width: int, *, seed: tuple[int, int]) -> np.
     turned = kept @ np.linalg.qr(np.random.default_rng(seed).standard_normal((width, width))).Q
     length = max(float(np.sqrt((turned**2).sum(1).mean())), 1e-12)
     return np.asarray(turned / length, np.float32)
+
+
+@torch.no_grad()
+def start_words_from_items(
+    model: NeoModel, texts: Mapping[str, Sequence[str]], codes: Mapping[str, NDArray[np.uint16]]
+) -> None:
+    """Overwrite the text rows of a model with a tied head, which keep their length. By type: the items' texts, and
+    their first codes, whose rows lie where they start from already.
+    """
+    vocabulary, weight = model.vocabulary, model.lm.get_input_embeddings().weight
+    text = weight[: vocabulary.text_size].numpy()
+    sums, counts = np.zeros_like(text), np.zeros((len(text), 1), np.float32)
+    for item_type, of_type in texts.items():
+        rows = weight[vocabulary.level_tokens(item_type, 0)].numpy()
+        said = _tokens_said(model, of_type)
+        sums += said.T @ (rows - rows.mean(0))[codes[item_type]]
+        counts += said.sum(0)[:, None]
+    started = sums / np.maximum(counts, 1) + _RANDOM_SHARE * text
+    lengths = [np.linalg.norm(found, axis=1, keepdims=True) for found in (text, started)]
+    weight[: vocabulary.text_size] = torch.from_numpy(started * lengths[0] / np.maximum(lengths[1], 1e-12))
+
+
+def _tokens_said(model: NeoModel, texts: Sequence[str]) -> csr_array:
+    """[texts, tokens]: 1 where a text has the token."""
+    tokens = [sorted(set(found)) for found in model.tokenizer(list(texts))["input_ids"]]
+    ends = np.cumsum([0, *map(len, tokens)])
+    places = np.fromiter(chain.from_iterable(tokens), np.int32, int(ends[-1]))
+    return csr_array((np.ones(len(places), np.float32), places, ends), shape=(len(texts), model.vocabulary.text_size))

@@ -85,7 +85,7 @@ class Training:
         folder = self._stages / "start"
 
         def make() -> None:
-            model = start_model(self.recipe.name, self.recipe.base, sids / "codebooks", self.dataset)
+            model = start_model(self.recipe.name, self.recipe.base, sids, self.dataset)
             self.console.print(f"{sum(weight.numel() for weight in model.lm.parameters()):,} parameters")
             _with_sids(sids, folder)
             model.save(folder)

@@ -21,7 +21,7 @@ from neo_runtime.training.examples import Example, ExampleWriter
 from neo_runtime.training.grounded import GroundedLM, Trained, with_lora
 from neo_runtime.training.losses import IGNORED, TokenGroups
 from neo_runtime.training.progress import Told
-from neo_runtime.training.rows import start_from_centroids
+from neo_runtime.training.rows import start_from_centroids, start_words_from_items
 from neo_runtime.training.trainer import Optimization, fit
 from tests.kit import learning, tiny
 
@@ -223,6 +223,20 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     learning.train(tiny.model(), tmp_path, trained=Trained.ROWS, steps=4)
     with pytest.raises(ModelError, match="is not of this run"):
         learning.train(tiny.model(), tmp_path, trained=Trained.ALL, steps=8)
+
+
+def test_words_start_towards_the_codes_of_their_items_and_keep_their_lengths() -> None:
+    model = tiny.model()
+    start_from_centroids(model)
+    weight, size = model.lm.get_input_embeddings().weight.detach(), model.vocabulary.text_size
+    lengths = weight[:size].norm(dim=1)
+    codes = np.arange(40, dtype=np.uint16) % 2
+    start_words_from_items(model, {"film": [("night", "river")[code] for code in codes]}, {"film": codes})
+    assert torch.allclose(weight[:size].norm(dim=1), lengths, atol=1e-4)
+    night, river = (set(model.tokenizer(word)["input_ids"]) for word in ("night", "river"))
+    rows = weight[model.vocabulary.level_tokens("film", 0)]
+    for code, own in enumerate((night - river, river - night)):
+        assert int((rows @ weight[sorted(own)].mean(0)).argmax()) == code
 
 
 def test_rows_start_as_near_to_each_other_as_their_centroids() -> None:

@@ -124,9 +124,7 @@ def test_nothing_that_is_fitted_depends_on_new_items(
     }
     assert load_folder(fitted / EMBEDDER_FOLDER).name == load_folder(tmp_path / "sids" / EMBEDDER_FOLDER).name
     base = BaseRecipe(width=16, layers=1, heads=2, key_value_heads=1, feed_forward=16, text_tokens=400)
-    vocabularies = [
-        start_model("m", base, fitted / "codebooks", dataset).tokenizer.get_vocab() for dataset in (kept_out, other)
-    ]
+    vocabularies = [start_model("m", base, fitted, dataset).tokenizer.get_vocab() for dataset in (kept_out, other)]
     assert vocabularies[0] == vocabularies[1]
 
 
