@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 
 from neo_runtime.model.checkpoint import NeoModel
 
-_RANDOM_SHARE = 0.5
+_RANDOM_SHARE = 0.2
 """Of its own random row in a word's, beside the mean row of its items' codes: words of the same items still differ."""
 
 
