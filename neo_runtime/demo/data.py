@@ -45,7 +45,8 @@ def held_out_users(items: Sequence[DemoItem]) -> list[History]:
 
 
 def imagine(items: Sequence[DemoItem], count: int, seed: int = _IMAGINED_SEED) -> Iterator[DemoItem]:
-    """Items that could be: the year of one, the description of another that shares a theme with it, themes of both.
+    """Items that could be: the year of one, and themes of it and of another that shares one with it. Nobody describes
+    them: what is learned by heart is true.
 
     They teach what words mean in codes beyond the items that exist, so an item published after the training is found.
     """
@@ -62,6 +63,7 @@ def imagine(items: Sequence[DemoItem], count: int, seed: int = _IMAGINED_SEED) -
         chosen = tuple(themes[place] for place in random.permutation(len(themes))[:_THEMES])
         yield replace(
             other, key=ItemKey(one.key.type, f"imagined-{number}"), title=" and ".join(chosen[:2]).capitalize(),
+            description="",
             creators=(), year=one.year, genres=tuple(dict.fromkeys((one.genres[0], other.genres[0]))), themes=chosen,
             popularity=0.0,
         )  # fmt: skip

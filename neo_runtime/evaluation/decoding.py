@@ -81,7 +81,7 @@ class _OwnSearch(NeoRanker):
         found = valid = new = 0
         for first in range(0, len(asked), _TOGETHER):
             rows = range(first, min(first + _TOGETHER, len(asked)))
-            works = [self._work(int(asked.rows[row]), asked.histories[row], None) for row in rows]
+            works = [self._work(int(asked.rows[row]), asked.histories[row]) for row in rows]
             for row, tuples in zip(rows, self._searched(works), strict=True):
                 places = self._places(tuples.keys)
                 found, valid = found + len(places), valid + int((places != NONE).sum())

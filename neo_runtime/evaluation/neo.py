@@ -18,9 +18,11 @@ from neo_runtime.data.dataset import Dataset
 from neo_runtime.data.line import Query
 from neo_runtime.data.ragged import Mask
 from neo_runtime.data.split import NEW_SHARE, Asked, Fit, Part, Split, keep_out, new_among, other_types
+from neo_runtime.embed.base import Vectors
 from neo_runtime.engine.api import Constraints, RankedList, RankWork
 from neo_runtime.errors import DataError, StartupError
 from neo_runtime.evaluation.answers import check_answers
+from neo_runtime.evaluation.content import ContentKnn
 from neo_runtime.evaluation.metrics import DEEPEST
 from neo_runtime.evaluation.ranker import NONE, Ranked
 from neo_runtime.evaluation.results import Results
@@ -114,6 +116,13 @@ class NeoModels:
                 items[place, column], scores[place, column] = item, score
         return Ranked(items, scores)
 
+    def code_vectors(self, trained: Trained, item_type: str) -> Vectors:
+        """What the semantic IDs of all items of the type say of their embeddings, [items, dim]."""
+        keys = [item.key for item in self.dataset.items[item_type]]
+        with self.served(trained) as served:
+            codebook, sids = served.catalog.codebooks[item_type], served.catalog.reader.pin(keys).sids
+        return codebook.decode(codebook.space.unpack(np.array([sids[key] for key in keys], np.uint64)))
+
     def check(self, results: Results, *, again: bool, say: Callable[[str], None] = lambda _: None) -> None:
         """Of the answers of each model, once."""
         for one in self.trained:
@@ -139,6 +148,7 @@ class NeoRanker:
         self._window, self._context_window = samples.history_items, samples.context_items
         splits = splits_of(self._models.dataset, split.order) | {split.item_type: split}
         self._others = other_types(splits, split.item_type, Part.VALIDATION)
+        self._nearest: ContentKnn | None = None
 
     def rank(self, asked: Asked, k: int = DEEPEST) -> Ranked:
         """Beams are as many as the paper's; lists longer than that are short. Nobody is asked twice: each fusion wants
@@ -148,26 +158,31 @@ class NeoRanker:
         digest = hashlib.blake2b(asked.rows.tobytes() + asked.histories.values.tobytes()).digest()
         question = (self._trained.folder, self._split.item_type, digest)
         if question not in known:
-            known[question] = self._ranked(asked, None, BEAMS)
+            known[question] = self._ranked(asked)
         return known[question].of_length(k)
 
     def rank_among(self, asked: Asked, items: Mask, k: int = DEEPEST) -> Ranked:
-        """Of the `items` alone: the constraint trie leads to no other."""
-        of_type = self._models.dataset.items[self._split.item_type]
-        return self._ranked(asked, frozenset(of_type[place].key for place in np.flatnonzero(items).tolist()), k)
+        """Of the `items` alone, those whose semantic IDs lie nearest to the history's.
 
-    def _ranked(self, asked: Asked, allow: frozenset[ItemKey] | None, k: int) -> Ranked:
-        rows = zip(asked.rows.tolist(), asked.histories, strict=True)
-        works = [self._work(row, history, allow) for row, history in rows]
+        What a code says of an item is known before anybody has had to do with the item; what the model expects of a
+        tuple that it never met is not worth asking for.
+        """
+        if self._nearest is None:
+            self._nearest = ContentKnn(self._models.code_vectors(self._trained, self._split.item_type))
+            self._nearest.fit(self._split, self._trained.recipe.samples.fit)
+        return self._nearest.rank_among(asked, items, k)
+
+    def _ranked(self, asked: Asked) -> Ranked:
+        works = [self._work(*one) for one in zip(asked.rows.tolist(), asked.histories, strict=True)]
         with self._models.served(self._trained) as served:
             answers = served.answers(works, lambda done, total: self._say(f"{done:,} of {total:,} users"))
-        return self._models.lists(answers, self._split.item_type, k)
+        return self._models.lists(answers, self._split.item_type, BEAMS)
 
-    def _work(self, row: int, history: np.ndarray, allow: frozenset[ItemKey] | None) -> RankWork:
+    def _work(self, row: int, history: np.ndarray) -> RankWork:
         name, items = self._split.item_type, self._models.dataset.items
         keys = [items[name][place].key for place in history.tolist()[-self._window :]]
         deny = frozenset(items[name][place].key for place in history.tolist()[: -self._window])
-        prompt, constraints = TaskPrompt(Task.RECOMMEND, name), Constraints((name,), allow, deny)
+        prompt, constraints = TaskPrompt(Task.RECOMMEND, name), Constraints((name,), deny=deny)
         return RankWork(prompt, (*self._elsewhere(row), *keys), constraints, BEAMS)
 
     def _elsewhere(self, row: int) -> list[ItemKey]:

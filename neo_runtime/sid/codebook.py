@@ -67,6 +67,13 @@ class Codebook:
             errors[rows] = np.einsum("nd,nd->n", residual, residual)
         return codes, errors
 
+    def decode(self, codes: NDArray[np.uint16]) -> Floats:
+        """The sum of each tuple's centroids, [n, dim], of codes [n, levels]: what they alone say of the embeddings."""
+        total = np.zeros((len(codes), self.dimension), np.float32)
+        for level, centroids in enumerate(self.centroids):
+            total += centroids[codes[:, level]]
+        return total
+
     def distances(self, level: int, residual: Floats) -> Floats:
         """Squared distances to every centroid of the level, less the residual's own norm, halved: [n, K]."""
         scores: Floats = self._half_norms[level] - residual @ self.centroids[level].T

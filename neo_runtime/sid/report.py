@@ -194,15 +194,6 @@ def unseen_error(codebook: Codebook, embeddings: Floats, *, seed: int = 0) -> fl
     return float(other.encode(embeddings[is_unseen])[1].mean()) / norm if norm else None
 
 
-def reconstruct(codebook: Codebook, paths: Keys) -> Floats:
-    """The sum of each path's centroids, [n, dim]: what the codes alone say of the embeddings."""
-    codes = codebook.space.unpack(paths)
-    total = np.zeros((len(paths), codebook.dimension), np.float32)
-    for level, centroids in enumerate(codebook.centroids):
-        total += centroids[codes[:, level]]
-    return total
-
-
 def estimated_vectors(codebook: Codebook, items: Quantized) -> VectorSource:
     """Reconstructions, with the squared length of the embeddings: what a centroid leaves is at a right angle to it.
 
@@ -212,7 +203,7 @@ def estimated_vectors(codebook: Codebook, items: Quantized) -> VectorSource:
     """
 
     def source(rows: NDArray[np.int64]) -> tuple[Floats, Floats]:
-        vectors = reconstruct(codebook, items.paths[rows])
+        vectors = codebook.decode(codebook.space.unpack(items.paths[rows]))
         return vectors, np.einsum("nd,nd->n", vectors, vectors) + items.errors[rows]
 
     return source

@@ -12,9 +12,10 @@ import pytest
 from neo_runtime.config import Settings
 from neo_runtime.data.dataset import Dataset, read_dataset
 from neo_runtime.data.split import Asked, Fit, Order, hold_out_items, keep_out, leave_one_out
+from neo_runtime.embed.base import unit_rows
 from neo_runtime.embed.load import EMBEDDER_FOLDER, load_folder
 from neo_runtime.errors import DataError
-from neo_runtime.evaluation.content import ContentKnn
+from neo_runtime.evaluation.content import ContentKnn, Likeness
 from neo_runtime.evaluation.models import MODELS, model
 from neo_runtime.evaluation.ranker import NONE, Ranked
 from neo_runtime.evaluation.reserved import EVERY, Reserved, reserve
@@ -179,7 +180,7 @@ def test_a_ranker_of_scores_keeps_the_places_and_leaves_out_the_history() -> Non
     random = np.random.default_rng(0)
     rows = [random.permutation(60)[:6].tolist() for _ in range(30)]
     split = hold_out_items(leave_one_out(sequences(rows), 60, Order.RAW), 0.3)
-    ranker = Reserved(ContentKnn(random.normal(size=(60, 8)).astype(np.float32), 1.0))
+    ranker = Reserved(ContentKnn(random.normal(size=(60, 8)).astype(np.float32), Likeness(1.0, 1.0)))
     ranker.fit(split, Fit.T)
     assert str(EVERY) in ranker.constants
     histories = sequences(rows).items
@@ -188,6 +189,18 @@ def test_a_ranker_of_scores_keeps_the_places_and_leaves_out_the_history() -> Non
         assert split.new_items[items[EVERY - 1 :: EVERY]].all()
         assert not set(items.tolist()) & set(history.tolist())
         assert len(set(items.tolist())) == len(items)
+
+
+def test_items_are_scored_by_their_likeness_to_each_of_the_history_the_last_first() -> None:
+    vectors = unit_rows(np.random.default_rng(1).normal(size=(20, 4)).astype(np.float32))
+    histories = [[3, 7, 11], [0]]
+    ranker = ContentKnn(vectors, Likeness(2.0, 0.5))
+    ranker.fit(leave_one_out(sequences(histories), 20, Order.RAW), Fit.T)
+    found = ranker.scores(Asked(np.arange(2), sequences(histories).items))
+    for history, scores in zip(histories, found, strict=True):
+        cosines = np.maximum(vectors[history] @ vectors.T, 0)
+        weights = 0.5 ** np.arange(len(history))[::-1]
+        assert scores == pytest.approx(weights @ cosines**2, rel=1e-4)
 
 
 def test_what_cannot_rank_some_items_alone_keeps_no_places() -> None:

@@ -107,3 +107,10 @@ def test_nearest_free_moves_the_last_code_first_and_takes_the_nearest() -> None:
     with pytest.raises(EventError) as caught:
         nearest_free(codebook, vector, lambda key: False)
     assert caught.value.reason == "CODEBOOK_FULL"
+
+
+def test_what_codes_say_of_embeddings_misses_them_by_the_quantization_error() -> None:
+    embeddings = np.random.default_rng(3).standard_normal((50, 8)).astype(np.float32)
+    codebook = fit_codebook("film", "test", embeddings, (8, 8), seed=0)
+    codes, errors = codebook.encode(embeddings)
+    assert ((codebook.decode(codes) - embeddings) ** 2).sum(1) == pytest.approx(errors, rel=1e-3)
