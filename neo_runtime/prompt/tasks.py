@@ -37,15 +37,22 @@ _REQUESTS = (
     "Find me {type} that goes with them.",
     "Is there {type} like that?",
 )
-_FRAMES = (
-    "Recommend {type} for someone who liked {history}.",
-    "Suggest {type}, given {history}.",
-    "Given {history}, what is {type} to try?",
-    "After {history}, I want {type}.",
-    "Find {type} for a fan of {history}.",
-    "What would follow {history}? Name {type}.",
-    "Choose {type} to follow {history}.",
-    "I want {type}. I liked {history}.",
+_OPENINGS = (
+    "Recommend {type}",
+    "Suggest {type}",
+    "Find {type}",
+    "Name {type}",
+    "Choose {type}",
+    "I want {type}",
+    "What is {type}",
+)
+_CLOSINGS = (
+    "for someone who liked {history}.",
+    "for a fan of {history}.",
+    "to follow {history}.",
+    "given {history}.",
+    "that goes with {history}?",
+    "for a user who has {history}?",
 )
 _REASONS = (
     "Say why.",
@@ -73,7 +80,13 @@ def _combined(*parts: Sequence[str]) -> tuple[str, ...]:
     return tuple(map(" ".join, product(*parts)))
 
 
-_WISHES = (*_combined(_LEADS, _REQUESTS), *_FRAMES)
+_WISHES = (
+    *_combined(_LEADS, _REQUESTS),
+    *_combined(_OPENINGS, _CLOSINGS),
+    "Given {history}, what is {type} to try?",
+    "After {history}, I want {type}.",
+    "What would follow {history}? Name {type}.",
+)
 WORDINGS: dict[Task, tuple[str, ...]] = {
     Task.RECOMMEND: _WISHES,
     Task.RETRIEVE: (
