@@ -236,4 +236,4 @@ def checked_recipe(values: dict[str, object], where: str) -> TrainRecipe:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         what = "there is no such field" if first["type"] == "extra_forbidden" else first["msg"]
-        raise StartupError(f"{where}: {field}: {what}") from error
+        raise StartupError(": ".join(part for part in (where, field, what) if part)) from error

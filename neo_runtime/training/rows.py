@@ -13,7 +13,7 @@ from itertools import chain
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from torch.nn.functional import embedding_bag
 
 from neo_runtime.model.checkpoint import NeoModel
 
@@ -55,21 +55,22 @@ def start_words_from_items(
     their first codes, whose rows lie where they start from already.
     """
     vocabulary, weight = model.vocabulary, model.lm.get_input_embeddings().weight
-    text = weight[: vocabulary.text_size].numpy()
-    sums, counts = np.zeros_like(text), np.zeros((len(text), 1), np.float32)
+    text = weight[: vocabulary.text_size]
+    sums, counts = torch.zeros_like(text), torch.zeros(len(text), 1)
     for item_type, of_type in texts.items():
-        rows = weight[vocabulary.level_tokens(item_type, 0)].numpy()
-        said = _tokens_said(model, of_type)
-        sums += said.T @ (rows - rows.mean(0))[codes[item_type]]
-        counts += said.sum(0)[:, None]
-    started = sums / np.maximum(counts, 1) + _RANDOM_SHARE * text
-    lengths = [np.linalg.norm(found, axis=1, keepdims=True) for found in (text, started)]
-    weight[: vocabulary.text_size] = torch.from_numpy(started * lengths[0] / np.maximum(lengths[1], 1e-12))
+        rows = weight[vocabulary.level_tokens(item_type, 0)]
+        rows_said = (rows - rows.mean(0))[codes[item_type].astype(np.int64)]
+        said_in, times = _texts_by_token(model, of_type)
+        sums += embedding_bag(said_in, rows_said, times.cumsum(0) - times, mode="sum")
+        counts += times[:, None]
+    started = sums / counts.clamp(min=1) + _RANDOM_SHARE * text
+    lengths = text.norm(dim=1, keepdim=True), started.norm(dim=1, keepdim=True)
+    weight[: vocabulary.text_size] = started * lengths[0] / lengths[1].clamp(min=1e-12)
 
 
-def _tokens_said(model: NeoModel, texts: Sequence[str]) -> csr_array:
-    """[texts, tokens]: 1 where a text has the token."""
+def _texts_by_token(model: NeoModel, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Places of the texts that have each token, one token after the other, and [tokens]: how many these are."""
     tokens = [sorted(set(found)) for found in model.tokenizer(list(texts))["input_ids"]]
-    ends = np.cumsum([0, *map(len, tokens)])
-    places = np.fromiter(chain.from_iterable(tokens), np.int32, int(ends[-1]))
-    return csr_array((np.ones(len(places), np.float32), places, ends), shape=(len(texts), model.vocabulary.text_size))
+    flat = torch.tensor(list(chain.from_iterable(tokens)))
+    places = torch.repeat_interleave(torch.tensor([len(found) for found in tokens]))
+    return places[flat.argsort()], flat.bincount(minlength=model.vocabulary.text_size)

@@ -139,6 +139,11 @@ def test_a_live_catalog_without_an_item_or_of_other_codebooks_is_refused(fresh: 
         assigned_sids(fresh.data, tmp_path / "other", [], live=live)
 
 
+def test_a_live_catalog_cannot_be_without_the_items_that_are_to_be_new(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match=r"test: Value error, samples.new_items: a live catalog has them already"):
+        recipe(tmp_path, catalog=tmp_path / "live", samples={"new_items": 0.05})
+
+
 def pretrained(kind: str, folder: Path) -> str:
     tokenizer = fresh_tokenizer(["Recommend a film. Find a book about war. Describe it."], 300)
     shape = {
