@@ -32,7 +32,7 @@ from neo_runtime.catalog.tables import Transaction
 from neo_runtime.embed.base import Embedder
 from neo_runtime.errors import CatalogError, MismatchError, StorageError
 from neo_runtime.sid.assign import CollisionPolicy
-from neo_runtime.sid.codebook import Codebook, load_codebooks
+from neo_runtime.sid.codebook import Codebook, fingerprints, load_codebooks
 from neo_runtime.trie.predicate import Predicate
 from neo_runtime.trie.segment import checksum, sync_folder
 
@@ -76,11 +76,12 @@ class Catalog:
             codebook.save(path / "codebooks")
         sync_folder(path / "codebooks")
         store = Store(path, writable=True, durable=durable, map_size=map_size)
-        fingerprints = {key: book.fingerprint for key, book in codebooks.items()}
         shutil.rmtree(path / BULK_FOLDER, ignore_errors=True)
         with store.write() as txn:
             txn.clear()  # what a bulk load left that a crash cut short
-            txn.put_description(Description(SCHEMA_VERSION, name, uuid.uuid4().hex[:8], policy.value, fingerprints))
+            txn.put_description(
+                Description(SCHEMA_VERSION, name, uuid.uuid4().hex[:8], policy.value, fingerprints(codebooks))
+            )
         return cls(store, codebooks, embedder, named)
 
     @staticmethod
@@ -269,7 +270,7 @@ def checked_codebooks(path: Path, store: Store) -> dict[str, Codebook]:
         description = txn.description()
     refuse_other_schema(path, description.schema_version)
     codebooks = load_codebooks(path / "codebooks")
-    found = {name: book.fingerprint for name, book in codebooks.items()}
+    found = fingerprints(codebooks)
     if found != description.codebooks:
         raise MismatchError(f"{path / 'codebooks'} holds {found}, the catalog was made with {description.codebooks}")
     return codebooks

@@ -15,7 +15,7 @@ from neo_runtime.catalog.item import ItemRecord, RawRecord, Rejected, Stored
 from neo_runtime.catalog.records import Assignment
 from neo_runtime.errors import EventError, MismatchError
 from neo_runtime.ingest.event import CONTENT_TYPE, PROTOBUF, attribute, attribute_value, rejected
-from neo_runtime.sid.codebook import Codebook
+from neo_runtime.sid.codebook import Codebook, fingerprints
 from neo_runtime.types import ItemKey
 from neo_runtime.v1.catalog_events_pb2 import SidAssigned
 from neo_runtime.v1.catalog_pb2 import ItemRef, SemanticId
@@ -29,7 +29,7 @@ class Changelog:
 
     def __init__(self, codebooks: Mapping[str, Codebook], catalog_id: str) -> None:
         self._codebooks, self._catalog_id = dict(codebooks), catalog_id
-        self._fingerprints = {name: book.fingerprint for name, book in codebooks.items()}
+        self._fingerprints = fingerprints(codebooks)
 
     def encode(self, assignment: Assignment) -> tuple[bytes, bytes | None, Headers]:
         """Key, value and headers."""

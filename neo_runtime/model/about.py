@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from neo_runtime.errors import ModelError
-from neo_runtime.sid.codebook import Codebook, load_codebooks
+from neo_runtime.sid.codebook import Codebook, fingerprints, load_codebooks
 
 FORMAT = 1
 
@@ -26,7 +26,7 @@ class ModelAbout:
     @property
     def fingerprints(self) -> dict[str, str]:
         """Item type to codebook fingerprint."""
-        return {name: codebook.fingerprint for name, codebook in self.codebooks.items()}
+        return fingerprints(self.codebooks)
 
     def save(self, folder: Path) -> None:
         """`neo.json` and the codebooks."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -111,6 +111,11 @@ class Codebook:
         if not intact:
             raise StartupError(f"codebook {path} does not have the fingerprint it names; restore the folder")
         return codebook
+
+
+def fingerprints(codebooks: Mapping[str, Codebook]) -> dict[str, str]:
+    """By item type: what a model and a catalog that belong together agree on."""
+    return {name: codebook.fingerprint for name, codebook in codebooks.items()}
 
 
 def load_codebooks(folder: Path) -> dict[str, Codebook]:

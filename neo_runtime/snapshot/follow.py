@@ -16,6 +16,7 @@ import structlog
 from neo_runtime.catalog.catalog import check_fingerprints, open_reader
 from neo_runtime.errors import NeoError, SnapshotError
 from neo_runtime.observability import metrics
+from neo_runtime.sid.codebook import fingerprints
 from neo_runtime.snapshot.aliases import EVENTS, Target
 from neo_runtime.snapshot.restore import on_this_machine
 from neo_runtime.snapshot.served import ServedCatalog, Source
@@ -118,12 +119,12 @@ class AliasFollower:
         metrics.SERVED_SNAPSHOT.labels(self._served.source.name).set(1)
 
 
-def open_source(folder: Path, target: Target, resource: str, fingerprints: Mapping[str, str]) -> Source:
+def open_source(folder: Path, target: Target, resource: str, of_model: Mapping[str, str]) -> Source:
     """Open, check against the model, and warm up: what the first step would compute or read is there before it."""
     file = (folder / "data.mdb").stat().st_ino if (folder / "data.mdb").exists() else 0
     reader, codebooks = open_reader(folder, frozen=target != EVENTS)
     try:
-        check_fingerprints(fingerprints, {name: book.fingerprint for name, book in codebooks.items()})
+        check_fingerprints(of_model, fingerprints(codebooks))
         for trie in reader.view().restrict().tries.values():
             if not trie.is_empty:
                 trie.children(0, trie.root())

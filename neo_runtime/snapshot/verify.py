@@ -13,7 +13,7 @@ from neo_runtime.catalog.reader import CatalogReader
 from neo_runtime.catalog.store import audit
 from neo_runtime.catalog.tables import Transaction
 from neo_runtime.sid.assign import CollisionPolicy
-from neo_runtime.sid.codebook import Codebook
+from neo_runtime.sid.codebook import Codebook, fingerprints
 from neo_runtime.snapshot.manifest import MANIFEST, Counts, Manifest
 from neo_runtime.snapshot.store import Progress
 from neo_runtime.trie import Segment, TypeView
@@ -108,13 +108,12 @@ def _description(reader: CatalogReader, codebooks: dict[str, Codebook], manifest
         state, about, offsets = txn.state(), txn.description(), txn.offsets()
     said = {(offset.topic, offset.partition): offset.next for offset in manifest.offsets}
     counts = {name: Counts(stats.items, stats.sids, stats.colliding) for name, stats in state.stats.items()}
-    fingerprints = {name: codebook.fingerprint for name, codebook in codebooks.items()}
     for what, in_manifest, in_catalog in (
         ("generation", manifest.generation, state.generation),
         ("catalog", manifest.catalog_id, about.catalog_id),
         ("offsets", said, offsets),
         ("counts", manifest.counts, counts),
-        ("codebooks", manifest.codebooks, fingerprints),
+        ("codebooks", manifest.codebooks, fingerprints(codebooks)),
     ):
         if in_manifest != in_catalog:
             yield f"the manifest says {what} {in_manifest}, the catalog inside {in_catalog}"

@@ -26,7 +26,7 @@ from neo_runtime.embed.mixed import MixedEmbedder, Ridge, fit_ridge, joined
 from neo_runtime.errors import StartupError
 from neo_runtime.ingest.bulk import load_files, read_lines
 from neo_runtime.ingest.catalogs import open_or_create
-from neo_runtime.sid.codebook import Codebook, load_codebooks
+from neo_runtime.sid.codebook import Codebook, fingerprints, load_codebooks
 from neo_runtime.training.codebooks import exchanged, fit_codebooks
 from neo_runtime.training.collaborative import Collaborative, collaborative_vectors
 from neo_runtime.training.recipe import SidsRecipe
@@ -181,7 +181,7 @@ def catalog_of(
     if live:
         reader, codebooks = open_reader(live)
         with closing(reader.store):
-            check_fingerprints(_fingerprints(load_codebooks(folder / "codebooks")), _fingerprints(codebooks))
+            check_fingerprints(fingerprints(load_codebooks(folder / "codebooks")), fingerprints(codebooks))
             yield Served(reader, codebooks)
         return
     embeddings = folder / EMBEDDINGS_FILE
@@ -194,10 +194,6 @@ def catalog_of(
         for part in _in_turn(files, given, new_lines, Path(scratch)) if new_lines else [_Loaded(files, given)]:
             load_files(catalog, part.files, embeddings=part.embeddings)
         yield Served(catalog.reader, catalog.codebooks)
-
-
-def _fingerprints(codebooks: Mapping[str, Codebook]) -> dict[str, str]:
-    return {name: book.fingerprint for name, book in codebooks.items()}
 
 
 class _Loaded(NamedTuple):
