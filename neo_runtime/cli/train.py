@@ -158,9 +158,11 @@ def _show_next(training: Training) -> None:
             soft_wrap=True,
         )
         return
-    console.print(
-        f"  neo catalog load {files} --catalog {recipe.out}.catalog --model {recipe.out} "
-        f"--embeddings {recipe.out / 'embeddings.npy'}",
-        soft_wrap=True,
-    )
-    console.print(f"  neo serve --catalog {recipe.out}.catalog --model {recipe.out}", soft_wrap=True)
+    catalog = recipe.catalog or f"{recipe.out}.catalog"
+    if not recipe.catalog:
+        console.print(
+            f"  neo catalog load {files} --catalog {catalog} --model {recipe.out} "
+            f"--embeddings {recipe.out / 'embeddings.npy'}",
+            soft_wrap=True,
+        )
+    console.print(f"  neo serve --catalog {catalog} --model {recipe.out}", soft_wrap=True)

@@ -195,6 +195,12 @@ class TrainRecipe(_Section):
     align: StageRecipe = StageRecipe()
     instruct: StageRecipe = StageRecipe()
 
+    @field_validator("catalog")
+    @classmethod
+    def _from_anywhere(cls, value: Path | None) -> Path | None:
+        """Evaluation opens it later, from wherever it is run."""
+        return value and value.resolve()
+
     @model_validator(mode="after")
     def _can_hold_out(self) -> TrainRecipe:
         if self.catalog and self.samples.new_items:

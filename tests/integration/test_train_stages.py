@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from typer.testing import CliRunner
 
 from neo_runtime.catalog.catalog import open_reader
+from neo_runtime.cli.main import app
 from neo_runtime.config import Settings
 from neo_runtime.data.dataset import read_dataset
 from neo_runtime.embed.mixed import MixedEmbedder
@@ -125,6 +127,19 @@ def test_a_live_catalogs_own_ids_are_learned_and_evaluated(fresh: TrainRecipe, t
     recorded = read_trained(chosen.out)
     with closing(ServedModel(chosen.out, chosen.data, live=recorded.catalog)) as served:
         assert served.catalog.reader.pin(list(items)).sids == theirs
+
+
+def test_after_training_over_a_live_catalog_that_one_is_served_and_found_again_from_anywhere(
+    fresh: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = live_catalog(fresh, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["train", "instruct", str(fresh.data), "--from", str(fresh.out), "--out", "model", "--steps", "2"]
+    done = CliRunner().invoke(app, [*arguments, "--catalog", "live"])
+    assert done.exit_code == 0, done.output
+    assert "neo catalog load" not in done.output
+    assert f"neo serve --catalog {live} --model model" in done.output
+    assert read_trained(tmp_path / "model").catalog == live
 
 
 def test_a_live_catalog_without_an_item_or_of_other_codebooks_is_refused(fresh: TrainRecipe, tmp_path: Path) -> None:
