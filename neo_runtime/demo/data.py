@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -48,7 +47,7 @@ def imagine(items: Sequence[DemoItem], count: int, seed: int = _IMAGINED_SEED) -
     """Items that could be: the year of one, and themes of it and of another that shares one with it. Nobody describes
     them: what is learned by heart is true.
 
-    They teach what words mean in codes beyond the items that exist, so an item published after the training is found.
+    They teach what words mean in codes beyond the items that exist.
     """
     random = np.random.default_rng(seed)
     by_theme: dict[tuple[str, str], list[DemoItem]] = {}
@@ -61,9 +60,8 @@ def imagine(items: Sequence[DemoItem], count: int, seed: int = _IMAGINED_SEED) -
         other = like_it[int(random.integers(len(like_it)))]
         themes = list(dict.fromkeys((*one.themes, *other.themes)))
         chosen = tuple(themes[place] for place in random.permutation(len(themes))[:_THEMES])
-        yield replace(
-            other, key=ItemKey(one.key.type, f"imagined-{number}"), title=" and ".join(chosen[:2]).capitalize(),
-            description="",
+        yield DemoItem(
+            ItemKey(one.key.type, f"imagined-{number}"), " and ".join(chosen[:2]).capitalize(), description="",
             creators=(), year=one.year, genres=tuple(dict.fromkeys((one.genres[0], other.genres[0]))), themes=chosen,
             popularity=0.0,
         )  # fmt: skip
