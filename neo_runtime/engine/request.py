@@ -52,6 +52,7 @@ from neo_runtime.prompt.message import Conversation
 from neo_runtime.prompt.render import PromptRenderer
 from neo_runtime.prompt.tasks import say
 from neo_runtime.trie import RestrictedView, Restriction
+from neo_runtime.trie.learned import LearnedTuples
 from neo_runtime.trie.step import Floats, warm_up
 from neo_runtime.trie.view import now_us
 from neo_runtime.types import ItemKey
@@ -94,7 +95,9 @@ class Decoder:
         contexts = max_running + bool(cache_bytes)  # one more for what is warmed: requests never wait for that
         self.backbone = backbone_of(model.lm, contexts=contexts, columns=columns, cache_bytes=cache_bytes)
         self.max_tokens = max_bytes // max(self.backbone.token_bytes, 1)
-        self.spans = SpanDecoder(model.vocabulary, normalization)
+        spaces = model.vocabulary.spaces
+        learned = {name: LearnedTuples(spaces[name], keys) for name, keys in model.learned.items()}
+        self.spans = SpanDecoder(model.vocabulary, normalization, learned)
         self.renderer = PromptRenderer(model.tokenizer, model.vocabulary)
         self.end_tokens = _end_tokens(model)
         self.banned = np.array(sorted(_control_tokens(model) - self.end_tokens), np.int64)

@@ -6,7 +6,7 @@ Item types of different lengths share the beam: a finished tuple keeps its place
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from neo_runtime.engine.context import Branch, Context
 from neo_runtime.engine.passes import LAST, Feed, Head
 from neo_runtime.model.vocabulary import Vocabulary
 from neo_runtime.trie import LiveTrie, Nodes, RestrictedView
+from neo_runtime.trie.learned import LearnedTuples
 from neo_runtime.trie.levels import Ints
 from neo_runtime.trie.step import Floats, best, child_scores, normalizers, step
 
@@ -74,8 +75,11 @@ class Found(NamedTuple):
 class SpanDecoder:
     """Span search for one model."""
 
-    def __init__(self, vocabulary: Vocabulary, normalization: Normalization) -> None:
-        self._vocabulary, self._normalization = vocabulary, normalization
+    def __init__(
+        self, vocabulary: Vocabulary, normalization: Normalization, learned: Mapping[str, LearnedTuples] | None = None
+    ) -> None:
+        """`learned`: of item types of which it is known what the model was trained on; others score as they are."""
+        self._vocabulary, self._normalization, self._learned = vocabulary, normalization, learned or {}
 
     def opening(self, view: RestrictedView) -> list[Head]:
         """What the search needs to know of the opening marker's row."""
@@ -130,10 +134,13 @@ class SpanDecoder:
         elif len(groups) > 1 and groups[0].codes.shape[1] == 0:  # the first code also chooses the type
             total = np.logaddexp.reduce([normalizers(rows) for rows in logits], axis=0)
             norms = [total.astype(np.float32)] * len(groups)
-        return [
-            _best(group, rows, norm, width) if choose is None else _all(group, rows, norm)
-            for group, rows, norm in zip(groups, logits, norms, strict=True)
-        ]
+        grown = []
+        for group, rows, norm in zip(groups, logits, norms, strict=True):
+            if learned := self._learned.get(group.item_type):
+                norm = normalizers(rows) if norm is None else norm
+                rows = learned.rescored(group.codes, rows, norm)
+            grown.append(_best(group, rows, norm, width) if choose is None else _all(group, rows, norm))
+        return grown
 
 
 def _roots(view: RestrictedView) -> list[_Rows]:

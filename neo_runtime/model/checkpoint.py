@@ -1,4 +1,4 @@
-"""A grounded model on disk: a plain Hugging Face folder, plus `neo.json` and `codebooks/`.
+"""A grounded model on disk: a plain Hugging Face folder, plus `neo.json`, `codebooks/` and what tuples were learned.
 
 `AutoModelForCausalLM.from_pretrained` loads the folder as it is; NeoModel adds the vocabulary and refuses what does not
 belong together.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -18,8 +18,10 @@ from transformers.utils import logging as transformers_logging
 
 from neo_runtime.errors import ModelError
 from neo_runtime.model.about import ModelAbout
+from neo_runtime.model.learned import load_learned, save_learned
 from neo_runtime.model.vocabulary import Vocabulary
 from neo_runtime.sid.codebook import Codebook
+from neo_runtime.sid.space import Keys
 
 # Used where a tokenizer brings no chat template: roles as plain words.
 PLAIN_CHAT_TEMPLATE = (
@@ -38,6 +40,8 @@ class NeoModel:
     vocabulary: Vocabulary
     codebooks: Mapping[str, Codebook]
     note: str = ""
+    learned: Mapping[str, Keys] = field(default_factory=dict)
+    """By item type, where it is known: the packed tuples that the model was trained on, ascending."""
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -80,6 +84,7 @@ class NeoModel:
         transformers_logging.disable_progress_bar()
         self.lm.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        save_learned(folder, self.learned)
         self.about.save(folder)
 
     @classmethod
@@ -96,7 +101,8 @@ class NeoModel:
         rows = min(layer.weight.shape[0] for layer in (lm.get_input_embeddings(), lm.get_output_embeddings()))
         if rows < vocabulary.size:
             raise ModelError(f"{folder}: the weights know {rows} tokens, the codebooks need {vocabulary.size}")
-        return cls(about.name, lm.to(device).eval(), tokenizer, vocabulary, about.codebooks, about.note)
+        learned = load_learned(folder, vocabulary.spaces)
+        return cls(about.name, lm.to(device).eval(), tokenizer, vocabulary, about.codebooks, about.note, learned)
 
     @staticmethod
     def shapes(folder: Path) -> list[tuple[int, int]]:

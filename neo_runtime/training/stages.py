@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from rich.console import Console
 
@@ -22,6 +24,8 @@ from neo_runtime.embed.load import EMBEDDER_FOLDER
 from neo_runtime.engine.span import Normalization
 from neo_runtime.errors import StartupError
 from neo_runtime.model.checkpoint import NeoModel
+from neo_runtime.model.learned import joined
+from neo_runtime.sid.space import Keys
 from neo_runtime.training.batches import Batches
 from neo_runtime.training.card import StageReport, write_card
 from neo_runtime.training.examples import ExampleWriter
@@ -35,6 +39,7 @@ from neo_runtime.training.samples.mixture import Mixture
 from neo_runtime.training.sids import EMBEDDINGS_FILE, assigned_sids, fit_sids, items_by_key
 from neo_runtime.training.start import start_model
 from neo_runtime.training.trainer import Optimization, fit
+from neo_runtime.types import ItemKey
 
 LABELS_FILE = "labels.jsonl"
 _COMPLETE = "neo.json"  # NeoModel.save writes it last
@@ -115,6 +120,7 @@ class Training:
             advice = f"are not in {live}; publish them" if live else "got no semantic ID; give their types more codes"
             raise StartupError(f"{assigned.refused:,} items {advice}")
         mixture = self._mixture(name, stage)
+        model = replace(model, learned=joined(model.learned, _by_type(assigned.sids)))
         merge = with_lora(model, stage.lora_rank, stage.lora_alpha, 0.0) if stage.trained == "lora" else None
         groups = TokenGroups(
             model.vocabulary, Normalization(stage.normalization), text_weight=stage.text_weight
@@ -197,6 +203,14 @@ class Training:
     def _once_for(self, last_file: Path, make: object) -> None:
         assert callable(make)
         self.processes.once(lambda: None if last_file.exists() else make())
+
+
+def _by_type(sids: Mapping[ItemKey, int]) -> dict[str, Keys]:
+    """Packed tuples, each once, ascending."""
+    found = dict[str, list[int]]()
+    for key, sid in sids.items():
+        found.setdefault(key.type, []).append(sid)
+    return {name: np.unique(np.array(packed, np.uint64)) for name, packed in found.items()}
 
 
 def _is_wanted(stage: StageRecipe) -> bool:

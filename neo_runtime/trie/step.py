@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from neo_runtime.sid.space import SidSpace
 from neo_runtime.trie.dead import warm_up as warm_up_dead
+from neo_runtime.trie.learned import warm_up as warm_up_learned
 from neo_runtime.trie.levels import Ints, loops
 from neo_runtime.trie.levels import warm_up as warm_up_levels
 from neo_runtime.trie.live import LiveTrie, Nodes, Wanted
@@ -77,6 +78,7 @@ def warm_up() -> None:
     """Compile now, or load what an earlier process compiled: the first use would wait for seconds."""
     trie = LiveTrie.of(TypeView.empty(SidSpace((2, 2))), Wanted(None, None, (_NONE, _NONE)))
     step(trie, 0, trie.root(), np.zeros((1, 2), np.float32), np.zeros(1, np.float32), 1)
+    warm_up_learned()
     warm_up_changes()
 
 

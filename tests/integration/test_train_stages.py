@@ -90,6 +90,15 @@ def test_a_served_catalog_gives_items_the_ids_that_the_model_was_trained_with(
         assert catalog.reader.pin([ItemKey("film", "new")]).sids
 
 
+def test_the_model_says_which_tuples_it_was_trained_on(fresh: TrainRecipe) -> None:
+    keys = list(items_by_key(read_dataset(fresh.data)))
+    sids = assigned_sids(fresh.data, fresh.out, keys).sids
+    learned = NeoModel.load(fresh.out).learned
+    assert {name: packed.tolist() for name, packed in learned.items()} == {
+        name: sorted({sid for key, sid in sids.items() if key.type == name}) for name in ("book", "film")
+    }
+
+
 def test_a_finished_run_is_not_run_again_and_another_recipe_is_refused(fresh: TrainRecipe) -> None:
     before = (fresh.out / "model.safetensors").stat().st_mtime_ns
     run(fresh)

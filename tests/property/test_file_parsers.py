@@ -16,6 +16,7 @@ from neo_runtime.catalog.catalog import Catalog, open_reader
 from neo_runtime.errors import CatalogError, ModelError, NeoError, StartupError
 from neo_runtime.model import checkpoint
 from neo_runtime.model.checkpoint import NeoModel
+from neo_runtime.model.learned import LEARNED_FILE, load_learned, save_learned
 from neo_runtime.sid.codebook import Codebook
 from neo_runtime.sid.space import SidSpace
 from neo_runtime.trie import PackedRows, Row
@@ -226,6 +227,46 @@ def test_a_wrong_model_header_is_refused(folder: Folder, field: bytes, instead: 
     assert field in whole
     with pytest.raises(ModelError):
         _load_model(folder, whole.replace(field, instead, 1))
+
+
+LEARNED = {"film": np.arange(0, 200, 7, dtype=np.uint64), "book": np.array([9], np.uint64)}
+
+
+@given(st.data())
+@QUICK
+def test_damage_to_what_a_model_learned_is_refused_or_leaves_sorted_tuples(folder: Folder, data: st.DataObject) -> None:
+    spaces = {name: book.space for name, book in BOOKS.items()}
+    save_learned(folder.path, LEARNED)
+    file = folder.path / LEARNED_FILE
+    file.write_bytes(data.draw(damaged(file.read_bytes()) | st.binary(max_size=64)))
+    try:
+        loaded = load_learned(folder.path, spaces)
+    except ModelError as error:
+        assert LEARNED_FILE in str(error)
+        return
+    for name, keys in loaded.items():
+        tuples = [spaces[name].unpack_one(key) for key in keys.tolist()]
+        assert tuples == sorted(set(tuples))
+        assert [spaces[name].pack_one(codes) for codes in tuples] == keys.tolist()
+
+
+@pytest.mark.parametrize(
+    "learned",
+    [
+        {"song": LEARNED["film"]},
+        {"film": LEARNED["film"][::-1].copy()},
+        {"film": np.array([1, 1], np.uint64)},
+        {"film": np.array([1 << 9], np.uint64)},
+        {"book": np.array([7], np.uint64)},
+        {"film": np.array([1], np.int64)},
+        {"film": np.empty(0, np.uint64)},
+    ],
+    ids=["another type", "not sorted", "twice", "no tuple", "a code too high", "another dtype", "none"],
+)
+def test_what_no_model_learned_is_refused(tmp_path: Path, learned: dict[str, np.ndarray]) -> None:
+    save_learned(tmp_path, learned)
+    with pytest.raises(ModelError, match=LEARNED_FILE):
+        load_learned(tmp_path, {name: book.space for name, book in BOOKS.items()})
 
 
 @pytest.mark.parametrize("header", [b"", b"{}", b"\xff", b"[]", b"null", b"1", b'"x"', b"[" * 100_000])

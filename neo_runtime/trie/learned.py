@@ -1,0 +1,81 @@
+"""What a model is asked for that it never met: tuples of items that were published after it was trained.
+
+A softmax learns to expect next to nothing of a code that never followed its prefix, however well it knows the prefix.
+So such a tuple counts as the average learned one of those that it shares its longest learned prefix with.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neo_runtime.sid.space import Keys, SidSpace
+from neo_runtime.trie.levels import Ints, Levels, loops
+
+Floats = NDArray[np.float32]
+
+
+def _loops() -> Any:
+    return loops("learned_kernel")
+
+
+class LearnedTuples:
+    """The tuples of one item type that a model was trained on, as a trie."""
+
+    def __init__(self, space: SidSpace, keys: Keys) -> None:
+        """`keys` uint64 [n], packed, strictly ascending."""
+        self._levels = Levels.build(space, keys)
+
+    def rescored(self, codes: NDArray[np.integer], logits: Floats, norms: Floats) -> Floats:
+        """`logits` [n, K] of what follows the prefixes `codes` [n, depth], those of codes that no training held after
+        them replaced: by the average of the learned tuples below, or by `norms` [n], a code that costs nothing, where
+        the prefix itself was not learned and its last code has paid.
+        """
+        depth = codes.shape[1]
+        if len(self._levels.codes[0]) == logits.shape[1] and not depth:
+            return logits  # all first codes are known
+        compiled, out = _loops(), np.empty_like(logits)
+        rescore = numpy_rescore if compiled is None else compiled.rescore
+        levels = self._levels
+        rescore(
+            self._nodes(codes), levels.first_child[depth], levels.codes[depth], levels.leaf_bounds(depth), logits,
+            norms, out,
+        )  # fmt: skip
+        return out
+
+    def _nodes(self, codes: NDArray[np.integer]) -> Ints:
+        depth = codes.shape[1]
+        if not depth:
+            return np.full(len(codes), 0 if len(self._levels) else -1, np.int32)
+        keys = np.zeros(len(codes), np.uint64)
+        for level, shift in enumerate(self._levels.space.shifts[:depth]):
+            keys |= codes[:, level].astype(np.uint64) << np.uint64(shift)
+        return self._levels.find_prefixes(depth, keys)
+
+
+def warm_up() -> None:
+    """See `step.warm_up`."""
+    learned = LearnedTuples(SidSpace((2, 2)), np.zeros(1, np.uint64))
+    learned.rescored(np.zeros((1, 1), np.int32), np.zeros((1, 2), np.float32), np.zeros(1, np.float32))
+
+
+def numpy_rescore(
+    nodes: Ints,
+    first_child: Ints,
+    codes: NDArray[np.uint16],
+    bounds: NDArray[np.integer],
+    logits: Floats,
+    norms: Floats,
+    out: Floats,
+) -> None:
+    """See `LearnedTuples.rescored`: of prefixes by their node, -1 where it was not learned; into `out` [n, K]."""
+    for row, node in enumerate(nodes.tolist()):
+        out[row] = norms[row]
+        if node >= 0:
+            children = codes[first_child[node] : first_child[node + 1]]
+            known = logits[row, children]
+            total = np.log(np.exp(known - known.max()).sum(dtype=np.float32)) + known.max()
+            out[row] = total - np.log(np.float32(bounds[node + 1] - bounds[node]))
+            out[row, children] = known
