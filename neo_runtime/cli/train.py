@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_format
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -115,7 +114,9 @@ def instruct(
 
 def _given(recipe: Path | None, paths: Mapping[str, Path | None], stage: str, **options: object) -> dict[str, Any]:
     """What the file says, with the options in the place of its fields."""
-    found: dict[str, Any] = tomllib.loads(recipe.read_text()) if recipe else {}
+    from neo_runtime.training.recipe import read_fields
+
+    found = read_fields(recipe) if recipe else {}
     chosen = {name: value for name, value in options.items() if value is not None}
     return found | {**paths, stage: found.get(stage, {}) | chosen}
 

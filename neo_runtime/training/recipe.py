@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -215,14 +215,19 @@ class TrainRecipe(_Section):
 
 def read_recipe(file: Path) -> TrainRecipe:
     """From a TOML file; relative paths are relative to it. StartupError names the field that is wrong."""
-    try:
-        found = tomllib.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise StartupError(f"{file} is no TOML file: {error}") from error
+    found = read_fields(file)
     for field in ("data", "out", "catalog"):
         if isinstance(found.get(field), str):
             found[field] = file.parent / found[field]
     return checked_recipe(found, str(file))
+
+
+def read_fields(file: Path) -> dict[str, Any]:
+    """Of a TOML file, as they are. StartupError where it is none."""
+    try:
+        return tomllib.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise StartupError(f"{file} is no TOML file: {error}") from error
 
 
 def read_trained(folder: Path) -> TrainRecipe:

@@ -33,7 +33,7 @@ _P3, _P4 = np.float32(0.05591786), np.float32(0.0096740946)
 def normalize(logits: Any, norms: Any) -> None:
     """The logarithm of the sum of exponentials of every row of float32 [rows, codes], into `norms` float32 [rows]."""
     for row in range(len(norms)):
-        norms[row] = _normalizer(logits[row])[1]
+        norms[row] = normalizer(logits[row])[1]
 
 
 @compiled
@@ -43,7 +43,7 @@ def _turned(bits: Any) -> Any:
 
 
 @compiled
-def _normalizer(line: Any) -> Any:
+def normalizer(line: Any) -> Any:
     """The highest of a row, and the logarithm of its sum of exponentials."""
     highest = np.int32(-(1 << 31))
     for code in range(len(line)):  # as whole numbers of the same order, whose maximum takes vector instructions
@@ -362,7 +362,7 @@ def step(
             _prefetch_ends(base_nodes[first_row:end_row], base_first, base_words, base_before, base_bounds)
         for row in range(first_row, end_row):
             line = logits[row]
-            top, norm = _normalizer(line) if normalizes else (np.float32(np.inf), norms[row])
+            top, norm = normalizer(line) if normalizes else (np.float32(np.inf), norms[row])
             offset = row_scores[row] - norm
             if offset + top >= _least(best, kept):
                 kept, fresh = _offer_row(

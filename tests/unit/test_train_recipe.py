@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from neo_runtime.cli.main import app
 from neo_runtime.errors import StartupError
 from neo_runtime.training import recipe
 from neo_runtime.training.recipe import checked_recipe, read_recipe
@@ -80,3 +82,7 @@ def test_what_is_no_toml_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("name =")
     with pytest.raises(StartupError, match="is no TOML file"):
         read_recipe(tmp_path / "bad.toml")
+    given = [str(tmp_path), "--sids", str(tmp_path), "--out", "model", "--recipe", str(tmp_path / "bad.toml")]
+    refused = CliRunner().invoke(app, ["train", "align", *given])
+    assert isinstance(refused.exception, StartupError)
+    assert "is no TOML file" in str(refused.exception)
