@@ -37,6 +37,13 @@ Tree = Annotated[
 ]
 Named = Annotated[list[str], typer.Option(metavar="NAME", help="A filter that the worker's configuration declares.")]
 Region = Annotated[str, typer.Option(help="Where the user is; none: items limited to regions are left out.")]
+NewItemBonus = Annotated[
+    float,
+    typer.Option(
+        "--new-bonus",
+        help="Above 0: items published after the model was trained come sooner. 1 is a factor of e, 10 the most.",
+    ),
+]
 
 
 class OutputFormat(StrEnum):
@@ -58,6 +65,7 @@ def rank(
     tree: Tree = None,
     named: Named = [],  # noqa: B006
     region: Region = "",
+    new_bonus: NewItemBonus = 0.0,
     address: Address = "",
     json: AsJson = False,
 ) -> None:
@@ -72,7 +80,7 @@ def rank(
             rank_request(
                 item_type, prompt=query, task="retrieve" if query else "recommend", history=history, limit=limit,
                 allow=allow, deny=deny, where=together(where, tree), named_filters=named, region=region,
-                attributes=["year"], include_sids=json,
+                attributes=["year"], include_sids=json, new_item_bonus=new_bonus,
             )
         )  # fmt: skip
     if json:
@@ -95,6 +103,7 @@ def generate(
     tree: Tree = None,
     named: Named = [],  # noqa: B006
     region: Region = "",
+    new_bonus: NewItemBonus = 0.0,
     output: Annotated[OutputFormat, typer.Option(help="What the answer may hold.")] = OutputFormat.mixed,
     temperature: Annotated[float, typer.Option(help="0: the likeliest words.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Makes a temperature above 0 repeatable.")] = None,
@@ -113,7 +122,7 @@ def generate(
     request = generate_request(
         subject, task="understand" if describe else "explain" if item_type else None, item_type=item_type,
         history=history, deny=deny, where=together(where, tree), named_filters=named, region=region,
-        output=output.value, temperature=temperature, seed=seed, max_output_tokens=max_tokens,
+        new_item_bonus=new_bonus, output=output.value, temperature=temperature, seed=seed, max_output_tokens=max_tokens,
     )  # fmt: skip
     with NeoClient(address or Settings().address) as client:
         if json:

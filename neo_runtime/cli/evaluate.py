@@ -121,7 +121,7 @@ def _trained(
     folders: Sequence[Path], data: Path, dataset: Dataset, *, again: bool, say: Callable[[str], None]
 ) -> Iterator[tuple[Mapping[str, Model], Mapping[str, MakeSearcher], Callable[[Results], None]]]:
     """The rankers and searchers that there are, with the trained models among them, and the checks of their answers."""
-    from neo_runtime.evaluation.models import MODELS, Model
+    from neo_runtime.evaluation.models import MODELS, Material, Model
     from neo_runtime.evaluation.run_search import SEARCHERS
 
     if not folders:
@@ -130,9 +130,12 @@ def _trained(
     from neo_runtime.evaluation.neo import NeoModels, NeoRanker, NeoSearcher
 
     with closing(NeoModels(folders, data, dataset)) as models:
-        ranker = Model(lambda material: NeoRanker(models, material.seed, material.say), is_seeded=True)
+
+        def ranker(material: Material, bonus: float = 0.0) -> NeoRanker:
+            return NeoRanker(models, material.seed, material.say, bonus=bonus)
+
         yield (
-            {**MODELS, "neo": ranker},
+            {**MODELS, "neo": Model(ranker, is_seeded=True, with_bonus=ranker)},
             {**SEARCHERS, "neo": lambda _, item_type: NeoSearcher(models, models.searched(), item_type)},
             lambda results: models.check(results, again=again, say=say),
         )

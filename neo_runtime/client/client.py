@@ -32,19 +32,21 @@ def rank_request(
     item_type: str = "", *, prompt: Prompt = "", task: TaskName = "recommend", history: Iterable[ItemKey] = (),
     limit: int = 10, item_types: Iterable[str] = (), allow: Iterable[ItemKey] = (), deny: Iterable[ItemKey] = (),
     exclude_history: bool | None = None, where: Where | None = None, named_filters: Iterable[str] = (),
-    region: str = "", attributes: Iterable[str] = (), include_sids: bool = False, model: str = "",
+    region: str = "", attributes: Iterable[str] = (), include_sids: bool = False, new_item_bonus: float = 0.0,
+    model: str = "",
 ) -> pb.RankItemsRequest:  # fmt: skip
     """With `item_type`: the task, about `prompt`. Without: `prompt` as it is, ranked over `item_types`.
 
     `where` is a filter tree, for example {"must": [{"attribute": "year", "range": {"greaterOrEqual": 1990}}]}, and
     `region` where the user is; without it, items that are available in some regions only are left out.
+    `new_item_bonus`: how much sooner items come that were published after the model was trained; 1 is a factor of e.
     """
     request = pb.RankItemsRequest(
         model=model,
         user=build.user(history, region),
         constraints=build.constraints(item_types, allow, deny, exclude_history, where, named_filters),
         max_results=limit,
-        options=build.options(attributes, include_sids),
+        options=build.options(attributes, include_sids, new_item_bonus),
     )
     if item_type:
         request.task.CopyFrom(build.task(task, item_type, prompt))
@@ -57,17 +59,17 @@ def generate_request(
     prompt: Prompt = "", *, task: TaskName | None = None, item_type: str = "", history: Iterable[ItemKey] = (),
     item_types: Iterable[str] = (), allow: Iterable[ItemKey] = (), deny: Iterable[ItemKey] = (),
     exclude_history: bool | None = None, where: Where | None = None, named_filters: Iterable[str] = (),
-    region: str = "", attributes: Iterable[str] = (), include_sids: bool = False,
+    region: str = "", attributes: Iterable[str] = (), include_sids: bool = False, new_item_bonus: float = 0.0,
     alternatives: int = 0, output: Format = "mixed", max_output_tokens: int | None = None, max_items: int | None = None,
     temperature: float | None = None, top_p: float | None = None, top_k: int | None = None, seed: int | None = None,
     stop_sequences: Sequence[str] = (), beam_width: int | None = None, model: str = "",
 ) -> pb.GenerateRequest:  # fmt: skip
-    """With `task`: the task, about `prompt`. Without: `prompt` as the user's message. Filters as in `rank_request`."""
+    """With `task`: the task, about `prompt`. Without: `prompt` as the user's message. Others as in `rank_request`."""
     request = pb.GenerateRequest(
         model=model,
         user=build.user(history, region),
         constraints=build.constraints(item_types, allow, deny, exclude_history, where, named_filters),
-        options=build.options(attributes, include_sids, alternatives, output),
+        options=build.options(attributes, include_sids, new_item_bonus, alternatives, output),
         decoding=pb.DecodingParams(
             max_output_tokens=max_output_tokens, max_items=max_items, temperature=temperature, top_p=top_p, top_k=top_k,
             seed=seed, stop_sequences=stop_sequences, beam_width=beam_width,

@@ -75,8 +75,13 @@ def constraints(
 
 
 def options(
-    attributes: Iterable[str], include_sids: bool, alternatives: int = 0, output: Format = "mixed"
+    attributes: Iterable[str],
+    include_sids: bool,
+    new_item_bonus: float,
+    alternatives: int = 0,
+    output: Format = "mixed",
 ) -> pb.ResponseOptions:
     return pb.ResponseOptions(
-        attributes=list(attributes), include_sids=include_sids, alternatives=alternatives, format=_FORMATS[output]
-    )
+        attributes=list(attributes), include_sids=include_sids, new_item_bonus=new_item_bonus,
+        alternatives=alternatives, format=_FORMATS[output],
+    )  # fmt: skip

@@ -15,7 +15,7 @@ from neo_runtime.types import ItemKey
 
 HELD_OUT = "held-out"
 HELD_OUT_USERS, HELD_OUT_SEED = 400, 1
-IMAGINED_ITEMS = 2_000
+IMAGINED_ITEMS = 1_400
 _IMAGINED_SEED = 0
 _THEMES = 4
 

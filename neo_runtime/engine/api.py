@@ -16,6 +16,9 @@ from neo_runtime.prompt.message import Prompt
 from neo_runtime.trie.predicate import Predicate
 from neo_runtime.types import ItemKey
 
+MAX_BONUS = 10.0
+"""Of new items, up or down: a factor of e^10 is first or last."""
+
 
 @dataclass(frozen=True, slots=True)
 class Constraints:
@@ -56,7 +59,7 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class GenerateWork:
-    """One mixed stream."""
+    """One mixed stream. `new_item_bonus`: added to the log-probability of tuples that the model was not trained on."""
 
     prompt: Prompt
     history: tuple[ItemKey, ...] = ()
@@ -64,16 +67,18 @@ class GenerateWork:
     decoding: Decoding = field(default_factory=Decoding)
     format: OutputFormat = OutputFormat.MIXED
     alternatives: int = 0
+    new_item_bonus: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class RankWork:
-    """One ranked list of up to `max_results` tuples."""
+    """One ranked list of up to `max_results` tuples. `new_item_bonus` as in GenerateWork."""
 
     prompt: Prompt
     history: tuple[ItemKey, ...] = ()
     constraints: Constraints = field(default_factory=Constraints)
     max_results: int = 10
+    new_item_bonus: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

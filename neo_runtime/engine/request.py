@@ -227,7 +227,7 @@ class _Request:
         spans = self.decoder.spans
         tokens = [*prepared.tokens, self.decoder.model.vocabulary.span_open]
         opened = yield from self.prefill(tokens, spans.opening(view))
-        found = yield from spans.search(self.context, opened, view, work.max_results)
+        found = yield from spans.search(self.context, opened, view, work.max_results, bonus=work.new_item_bonus)
         self.sid_tokens = self.decoder.span_tokens - 2
         yield RankedList(tuple(found.ranked), view.generation, self.snapshot, prepared.unknown_history, self.usage())
 
@@ -321,12 +321,12 @@ class _Stream:
         view = request.restricted(frozenset(self._emitted))
         if view.is_empty:
             return None
-        decoding, wanted = self._work.decoding, 1 + self._work.alternatives
+        decoding, wanted, bonus = self._work.decoding, 1 + self._work.alternatives, self._work.new_item_bonus
         opened = yield request.context.extend([self._decoder.model.vocabulary.span_open], spans.opening(view))
         if decoding.beam_width == 1 and decoding.temperature > 0:
-            search = spans.search(request.context, opened, view, 1, self._sampler.one)
+            search = spans.search(request.context, opened, view, 1, self._sampler.one, bonus=bonus)
         else:
-            search = spans.search(request.context, opened, view, max(decoding.beam_width, wanted))
+            search = spans.search(request.context, opened, view, max(decoding.beam_width, wanted), bonus=bonus)
         found = yield from search
         request.context.keep(found.branch)
         ranked = tuple(found.ranked[:wanted])

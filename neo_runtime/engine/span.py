@@ -65,6 +65,14 @@ class _Rows:
         return _Rows(self.item_type, self.trie, prefixes, nodes, scores, self.tree_rows[parents])
 
 
+class _Rule(NamedTuple):
+    """How children are taken; see `SpanDecoder.search`."""
+
+    width: int
+    choose: Choose | None
+    bonus: float
+
+
 class Found(NamedTuple):
     """Best tuples first, and the branch of the context's tree that holds all but the last code of the first one."""
 
@@ -86,12 +94,21 @@ class SpanDecoder:
         return [head._replace(rows=LAST) for head in self._heads(_roots(view))]
 
     def search(
-        self, context: Context, opened: list[Floats], view: RestrictedView, width: int, choose: Choose | None = None
+        self,
+        context: Context,
+        opened: list[Floats],
+        view: RestrictedView,
+        width: int,
+        choose: Choose | None = None,
+        *,
+        bonus: float = 0.0,
     ) -> Generator[Feed, list[Floats], Found]:
         """The best tuples, at most `width`, fewer where fewer are live. `choose`: another choice among all children
-        than the best. `opened`: what was found for the heads of `opening`. The context is left with its tree.
+        than the best. `opened`: what was found for the heads of `opening`. `bonus`: of tuples that were not learned.
+        The context is left with its tree.
         """
-        groups = _cut(self._step(_roots(view), opened, width, choose), width, choose or best)
+        rule = _Rule(width, choose, bonus)
+        groups = _cut(self._step(_roots(view), opened, rule), width, choose or best)
         while any(not group.is_finished for group in groups):
             finished = [group for group in groups if group.is_finished]
             growing = [group for group in groups if not group.is_finished]
@@ -102,7 +119,7 @@ class SpanDecoder:
             found = yield context.grow([self._tokens(level) for level in levels], parents, heads)
             each = len(found) // len(levels)
             for number in range(len(levels)):
-                growing = self._step(growing, found[number * each : (number + 1) * each], width, choose)
+                growing = self._step(growing, found[number * each : (number + 1) * each], rule)
                 if number + 1 < len(levels):  # as many as before, in another order
                     growing = [group.take(np.argsort(group.tree_rows)) for group in growing]
             groups = _cut([*finished, *growing], width, choose or best)
@@ -124,9 +141,9 @@ class SpanDecoder:
             heads += [Head(slice(None), mine, normalizes=True) for mine in rows]
         return heads
 
-    def _step(self, groups: list[_Rows], found: list[Floats], width: int, choose: Choose | None) -> list[_Rows]:
-        """The best `width` live children of each group, or all where there is a `choose`; their `tree_rows` are the
-        rows of the pass that they come from."""
+    def _step(self, groups: list[_Rows], found: list[Floats], rule: _Rule) -> list[_Rows]:
+        """The best live children of each group, as many as are wanted, or all where there is a `choose`; their
+        `tree_rows` are the rows of the pass that they come from."""
         logits = found[: len(groups)]
         norms: list[Floats | None] = [None] * len(groups)
         if self._normalization is Normalization.VOCABULARY:
@@ -138,8 +155,9 @@ class SpanDecoder:
         for group, rows, norm in zip(groups, logits, norms, strict=True):
             if learned := self._learned.get(group.item_type):
                 norm = normalizers(rows) if norm is None else norm
-                rows = learned.rescored(group.codes, rows, norm)
-            grown.append(_best(group, rows, norm, width) if choose is None else _all(group, rows, norm))
+                rows = learned.rescored(group.codes, rows, norm, rule.bonus)
+            is_best = rule.choose is None
+            grown.append(_best(group, rows, norm, rule.width) if is_best else _all(group, rows, norm))
         return grown
 
 

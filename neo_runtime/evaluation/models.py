@@ -1,5 +1,5 @@
 """The rankers that `neo evaluate` knows by name. `a+b` is the two fused, for any two names; `a-new` is a with places
-that are kept for new items.
+that are kept for new items, `neo@1` a trained model that is asked with a bonus of 1 for them.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from neo_runtime.embed.base import Vectors
+from neo_runtime.engine.api import MAX_BONUS
 from neo_runtime.errors import NotFoundError
 from neo_runtime.evaluation.ranker import Ranker
 from neo_runtime.evaluation.reserved import SUFFIX, Reserved
 
 Say = Callable[[str], None]
+BONUS = "@"
+"""Behind a trained model's name, with a number: what it is told to add to new items' log-probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +31,15 @@ class Material:
 
 
 class Model(NamedTuple):
-    """`is_seeded`: fitted again with another seed, it ranks otherwise. `is_reserving`: with places for new items, so
-    that it is asked only where there are some.
+    """`is_seeded`: fitted again with another seed, it ranks otherwise. `favours_new`: asked only where there are
+    new items. `with_bonus`: one that scores new items higher, where it can.
     """
 
     make: Callable[[Material], Ranker]
     is_seeded: bool = False
     is_fused: bool = False
-    is_reserving: bool = False
+    favours_new: bool = False
+    with_bonus: Callable[[Material, float], Ranker] | None = None
 
 
 def _popularity(_: Material) -> Ranker:
@@ -102,18 +106,36 @@ def model(name: str, known: Mapping[str, Model] = MODELS) -> Model:
     """NotFoundError where nobody of that name is known."""
     if name in known:
         return known[name]
-    if (plain := name.removesuffix(SUFFIX)) != name and plain in known:
-        return _reserving(known[plain])
+    plain = unfavoured(name)
+    if plain != name and plain in known:
+        favouring = _favouring(known[plain], name.removeprefix(plain))
+        if favouring:
+            return favouring
     first, plus, second = name.partition("+")
     if plus and first in known and second in known:
         return _fused(known[first], known[second])
     raise NotFoundError(
-        "ranker", f"{name} (known: {', '.join(known)}; one with {SUFFIX} behind it; two of them joined by +)"
+        "ranker", f"{name} (known: {', '.join(known)}; one with {SUFFIX} behind it; neo@1; two of them joined by +)"
     )
 
 
-def _reserving(chosen: Model) -> Model:
-    return chosen._replace(make=lambda material: Reserved(chosen.make(material)), is_reserving=True)
+def unfavoured(name: str) -> str:
+    """The model that favours no new items, of one that does; any other itself."""
+    return name.removesuffix(SUFFIX).partition(BONUS)[0]
+
+
+def _favouring(chosen: Model, how: str) -> Model | None:
+    """None where the model cannot, or the bonus is none that a request may have."""
+    if how == SUFFIX:
+        return chosen._replace(make=lambda material: Reserved(chosen.make(material)), favours_new=True)
+    try:
+        bonus = float(how.removeprefix(BONUS))
+    except ValueError:
+        return None
+    make = chosen.with_bonus
+    if make is None or not abs(bonus) <= MAX_BONUS:
+        return None
+    return chosen._replace(make=lambda material: make(material, bonus), favours_new=True)
 
 
 def _fused(first: Model, second: Model) -> Model:

@@ -65,8 +65,8 @@ class NeoModels:
         self._data = data
         self._served: ServedModel | None = None
         self._rows = {name: {item.key: row for row, item in enumerate(items)} for name, items in dataset.items.items()}
-        self.known_lists: dict[tuple[Path, str, bytes], Ranked] = {}
-        """Of rankers, by folder, item type and what was asked."""
+        self.known_lists: dict[tuple[Path, str, float, bytes], Ranked] = {}
+        """Of rankers, by folder, item type, bonus and what was asked."""
 
     def found(self, split: Split, fit: Fit, seed: int) -> Trained:
         """DataError where no model was trained for that. Where a type has no days, both orders are one.
@@ -139,8 +139,11 @@ class NeoModels:
 class NeoRanker:
     """Next items for a history, in the words that serving uses."""
 
-    def __init__(self, models: NeoModels, seed: int, say: Callable[[str], None] = lambda _: None) -> None:
-        self._models, self._seed, self._say = models, seed, say
+    def __init__(
+        self, models: NeoModels, seed: int, say: Callable[[str], None] = lambda _: None, *, bonus: float = 0.0
+    ) -> None:
+        """`bonus`: of items that the model was not trained on."""
+        self._models, self._seed, self._say, self._bonus = models, seed, say, bonus
 
     def fit(self, split: Split, fit: Fit) -> None:
         self._trained = self._models.found(split, fit, self._seed)
@@ -156,7 +159,7 @@ class NeoRanker:
         """
         known = self._models.known_lists
         digest = hashlib.blake2b(asked.rows.tobytes() + asked.histories.values.tobytes()).digest()
-        question = (self._trained.folder, self._split.item_type, digest)
+        question = (self._trained.folder, self._split.item_type, self._bonus, digest)
         if question not in known:
             known[question] = self._ranked(asked)
         return known[question].of_length(k)
@@ -164,8 +167,8 @@ class NeoRanker:
     def rank_among(self, asked: Asked, items: Mask, k: int = DEEPEST) -> Ranked:
         """Of the `items` alone, those whose semantic IDs lie nearest to the history's.
 
-        What a code says of an item is known before anybody has had to do with the item; what the model expects of a
-        tuple that it never met is not worth asking for.
+        What a code says of an item is known before anybody has had to do with the item. The model's own scores tell
+        new items less well apart.
         """
         if self._nearest is None:
             self._nearest = ContentKnn(self._models.code_vectors(self._trained, self._split.item_type))
@@ -183,7 +186,7 @@ class NeoRanker:
         keys = [items[name][place].key for place in history.tolist()[-self._window :]]
         deny = frozenset(items[name][place].key for place in history.tolist()[: -self._window])
         prompt, constraints = TaskPrompt(Task.RECOMMEND, name), Constraints((name,), deny=deny)
-        return RankWork(prompt, (*self._elsewhere(row), *keys), constraints, BEAMS)
+        return RankWork(prompt, (*self._elsewhere(row), *keys), constraints, BEAMS, self._bonus)
 
     def _elsewhere(self, row: int) -> list[ItemKey]:
         """The user's last items of other types, as training shows them."""

@@ -12,11 +12,11 @@ from neo_runtime.evaluation.report_rows import Row, rows_of
 from neo_runtime.evaluation.report_tables import (
     check_tables,
     difference_table,
+    favoured_table,
     gap_table,
     group_tables,
     main_tables,
     published_table,
-    reserved_table,
     run_table,
     short_tables,
 )
@@ -64,7 +64,7 @@ def _tables(dataset: Dataset, rows: Sequence[Row]) -> list[TextTable]:
         tables += main_tables([row for row in rows if row.key.item_type == item_type])
         if known := published(dataset, item_type):
             tables.append(published_table(item_type, known))
-    differences = [*difference_table(rows), *reserved_table(rows)]
+    differences = [*difference_table(rows), *favoured_table(rows)]
     return [*tables, *differences, *gap_table(rows), *group_tables(rows), run_table(rows)]
 
 

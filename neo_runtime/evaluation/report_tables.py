@@ -7,9 +7,10 @@ from itertools import groupby
 
 from neo_runtime.evaluation.bootstrap import Interval, paired_difference
 from neo_runtime.evaluation.metrics import DEEPEST, MAIN, NAMES
+from neo_runtime.evaluation.models import unfavoured
 from neo_runtime.evaluation.published import Published
 from neo_runtime.evaluation.report_rows import Row, against_best_baseline
-from neo_runtime.evaluation.reserved import EVERY, SUFFIX
+from neo_runtime.evaluation.reserved import EVERY
 from neo_runtime.evaluation.results import Check
 from neo_runtime.sid.report_tables import UNKNOWN, TextTable
 
@@ -91,22 +92,23 @@ def gap_table(rows: Sequence[Row]) -> Iterator[TextTable]:
         yield TextTable(f"{MAIN} in the two orders of a day's items", columns, cells)
 
 
-def reserved_table(rows: Sequence[Row]) -> Iterator[TextTable]:
-    """What reserved places give to the users of new items, and what they take from the others; same users each."""
+def favoured_table(rows: Sequence[Row]) -> Iterator[TextTable]:
+    """What reserved places and bonuses give to the users of new items, and what they take from the others; same users
+    each."""
     plain = {row.key: row for row in rows}
     cells = []
     for row in rows:
-        other = plain.get(row.key._replace(model=row.key.model.removesuffix(SUFFIX)))
+        other = plain.get(row.key._replace(model=unfavoured(row.key.model)))
         if other is not None and other is not row:
             difference = paired_difference(row.values, other.values)
             cells.append(
-                (row.key.item_type, *_named(other)[:3], row.key.task, f"{row.runs[0].questions:,}",
+                (row.key.item_type, row.key.model, *_named(other)[1:3], row.key.task, f"{row.runs[0].questions:,}",
                  _figure(other.intervals[MAIN].mean), _figure(row.intervals[MAIN].mean), f"{difference.mean:+.4f}",
                  f"{difference.low:+.4f} … {difference.high:+.4f}")
             )  # fmt: skip
     if cells:
         columns = ("type", *_FIXED[:3], "asked for", "users", "without", "with", MAIN, "95 %")
-        yield TextTable(f"every {EVERY}rd place kept for new items", columns, cells)
+        yield TextTable(f"new items favoured: every {EVERY}rd place (-new) or a bonus (@), and without", columns, cells)
 
 
 def order_pairs(rows: Sequence[Row]) -> list[tuple[Row, Row]]:

@@ -109,7 +109,7 @@ def _jobs(dataset: Dataset, plan: Plan, results: Results) -> Iterator[_Job]:
         for task in tasks:
             for order in orders_of(dataset, item_type, plan.orders):
                 for name in plan.models:
-                    if task == NEXT_ITEM and model(name, plan.known).is_reserving:
+                    if task == NEXT_ITEM and model(name, plan.known).favours_new:
                         continue  # nothing is new there
                     seeds = plan.seeds if model(name, plan.known).is_seeded and task == NEXT_ITEM else 1
                     for seed in range(seeds):

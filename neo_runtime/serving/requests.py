@@ -8,6 +8,7 @@ from typing import Any
 
 from neo_runtime.catalog.item import MAX_ATTRIBUTES, MAX_ID_BYTES
 from neo_runtime.engine.api import (
+    MAX_BONUS,
     Constraints,
     Decoding,
     EngineLimits,
@@ -69,7 +70,10 @@ class RequestReader:
         output = self._options(request.options)
         history = self._history(request.user)
         self._refuse()
-        return GenerateWork(prompt, history, constraints, decoding, output, request.options.alternatives)
+        options = request.options
+        return GenerateWork(
+            prompt, history, constraints, decoding, output, options.alternatives, options.new_item_bonus
+        )  # fmt: skip
 
     def rank(self, request: pb.RankItemsRequest) -> RankWork:
         """Same errors as `generate`."""
@@ -79,7 +83,8 @@ class RequestReader:
         self._check(not is_text, "options.format", "leaves out items, and a ranked list has nothing else")
         history = self._history(request.user)
         self._refuse()
-        return RankWork(prompt, history, constraints, request.max_results or DEFAULT_RESULTS)
+        results, bonus = request.max_results or DEFAULT_RESULTS, request.options.new_item_bonus
+        return RankWork(prompt, history, constraints, results, bonus)
 
     def warm(self, request: pb.WarmRequest) -> WarmWork:
         """Same errors as `generate`; a conversation that is to be continued may end with any message."""
@@ -111,6 +116,8 @@ class RequestReader:
         self._most("options.attributes", len(options.attributes), MAX_ATTRIBUTES, " names")
         self._most("options.alternatives", options.alternatives, self._limits.max_beam_width - 1)
         self._check(options.format in _FORMATS, "options.format", "is not a known format")
+        in_range = abs(options.new_item_bonus) <= MAX_BONUS  # false for NaN
+        self._check(in_range, "options.new_item_bonus", f"must be between -{MAX_BONUS} and {MAX_BONUS}")
         return _FORMATS.get(options.format, OutputFormat.MIXED)
 
     def _prompt(self, request: pb.GenerateRequest | pb.RankItemsRequest | pb.WarmRequest) -> Prompt:

@@ -28,10 +28,10 @@ class LearnedTuples:
         """`keys` uint64 [n], packed, strictly ascending."""
         self._levels = Levels.build(space, keys)
 
-    def rescored(self, codes: NDArray[np.integer], logits: Floats, norms: Floats) -> Floats:
+    def rescored(self, codes: NDArray[np.integer], logits: Floats, norms: Floats, bonus: float = 0.0) -> Floats:
         """`logits` [n, K] of what follows the prefixes `codes` [n, depth], those of codes that no training held after
-        them replaced: by the average of the learned tuples below, or by `norms` [n], a code that costs nothing, where
-        the prefix itself was not learned and its last code has paid.
+        them replaced: by the average of the learned tuples below and the `bonus`, or by `norms` [n], a code that costs
+        nothing, where the prefix itself was not learned and its last code has paid.
         """
         depth = codes.shape[1]
         if len(self._levels.codes[0]) == logits.shape[1] and not depth:
@@ -41,7 +41,7 @@ class LearnedTuples:
         levels = self._levels
         rescore(
             self._nodes(codes), levels.first_child[depth], levels.codes[depth], levels.leaf_bounds(depth), logits,
-            norms, out,
+            norms, np.float32(bonus), out,
         )  # fmt: skip
         return out
 
@@ -68,6 +68,7 @@ def numpy_rescore(
     bounds: NDArray[np.integer],
     logits: Floats,
     norms: Floats,
+    bonus: np.float32,
     out: Floats,
 ) -> None:
     """See `LearnedTuples.rescored`: of prefixes by their node, -1 where it was not learned; into `out` [n, K]."""
@@ -77,5 +78,5 @@ def numpy_rescore(
             children = codes[first_child[node] : first_child[node + 1]]
             known = logits[row, children]
             total = np.log(np.exp(known - known.max()).sum(dtype=np.float32)) + known.max()
-            out[row] = total - np.log(np.float32(bounds[node + 1] - bounds[node]))
+            out[row] = total - np.log(np.float32(bounds[node + 1] - bounds[node])) + bonus
             out[row, children] = known

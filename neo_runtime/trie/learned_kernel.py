@@ -11,7 +11,9 @@ from neo_runtime.trie.kernel import normalizer
 
 
 @compiled
-def rescore(nodes: Any, first_child: Any, codes: Any, bounds: Any, logits: Any, norms: Any, out: Any) -> None:
+def rescore(
+    nodes: Any, first_child: Any, codes: Any, bounds: Any, logits: Any, norms: Any, bonus: Any, out: Any
+) -> None:
     """See `learned.numpy_rescore`, which it equals within 1e-5."""
     for row in range(len(nodes)):
         node = nodes[row]
@@ -22,6 +24,6 @@ def rescore(nodes: Any, first_child: Any, codes: Any, bounds: Any, logits: Any, 
         line[:] = -np.inf
         for code in children:
             line[code] = logits[row, code]
-        line[:] = normalizer(line)[1] - np.log(np.float32(bounds[node + 1] - bounds[node]))
+        line[:] = normalizer(line)[1] - np.log(np.float32(bounds[node + 1] - bounds[node])) + bonus
         for code in children:
             line[code] = logits[row, code]

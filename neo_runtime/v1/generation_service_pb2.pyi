@@ -110,7 +110,7 @@ class DecodingParams(_message.Message):
     def __init__(self, max_output_tokens: _Optional[int] = ..., max_items: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., top_k: _Optional[int] = ..., seed: _Optional[int] = ..., stop_sequences: _Optional[_Iterable[str]] = ..., beam_width: _Optional[int] = ...) -> None: ...
 
 class ResponseOptions(_message.Message):
-    __slots__ = ("alternatives", "include_sids", "attributes", "format")
+    __slots__ = ("alternatives", "include_sids", "attributes", "format", "new_item_bonus")
     class Format(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         FORMAT_UNSPECIFIED: _ClassVar[ResponseOptions.Format]
@@ -123,11 +123,13 @@ class ResponseOptions(_message.Message):
     INCLUDE_SIDS_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
+    NEW_ITEM_BONUS_FIELD_NUMBER: _ClassVar[int]
     alternatives: int
     include_sids: bool
     attributes: _containers.RepeatedScalarFieldContainer[str]
     format: ResponseOptions.Format
-    def __init__(self, alternatives: _Optional[int] = ..., include_sids: _Optional[bool] = ..., attributes: _Optional[_Iterable[str]] = ..., format: _Optional[_Union[ResponseOptions.Format, str]] = ...) -> None: ...
+    new_item_bonus: float
+    def __init__(self, alternatives: _Optional[int] = ..., include_sids: _Optional[bool] = ..., attributes: _Optional[_Iterable[str]] = ..., format: _Optional[_Union[ResponseOptions.Format, str]] = ..., new_item_bonus: _Optional[float] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
     __slots__ = ("model", "conversation", "task", "user", "constraints", "decoding", "options")

@@ -68,7 +68,11 @@ AROUND: dict[str, Any] = {
         named_filters=["kids", "new"],
     ),
     "options": pb.ResponseOptions(
-        alternatives=3, include_sids=True, attributes=["year"], format=pb.ResponseOptions.FORMAT_ITEMS_ONLY
+        alternatives=3,
+        include_sids=True,
+        attributes=["year"],
+        format=pb.ResponseOptions.FORMAT_ITEMS_ONLY,
+        new_item_bonus=0.5,
     ),
 }
 DECODING = pb.DecodingParams(

@@ -16,7 +16,7 @@ from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.prompt.message import Conversation, Turn
 from tests.kit import running, tiny
 
-ALL = 1_000
+ALL = 400
 Tuples = set[tuple[int, ...]]
 PROMPT = Conversation((Turn("user", ("Recommend something.",)),))
 
@@ -43,21 +43,22 @@ class Asked:
             found.append((logits[level, tokens_of] - among.logsumexp(0)).exp().tolist())
         return found
 
-    def score(self, item_type: str, codes: tuple[int, ...], learned: Tuples) -> float:
+    def score(self, item_type: str, codes: tuple[int, ...], learned: Tuples, bonus: float) -> float:
         probabilities, score = self.level_probabilities(item_type, codes), 0.0
         for depth, code in enumerate(codes):
             below = [known for known in learned if known[:depth] == codes[:depth]]
             beside = {known[depth] for known in below}
             if code not in beside:
-                return score + math.log(sum(probabilities[depth][known] for known in beside) / len(below))
+                return score + math.log(sum(probabilities[depth][known] for known in beside) / len(below)) + bonus
             score += math.log(probabilities[depth][code])
         return score
 
 
 @pytest.mark.parametrize("normalization", Normalization)
+@pytest.mark.parametrize("bonus", [0.0, 1.5])
 @pytest.mark.parametrize("types", [["film"], ["film", "book", "artist"]], ids=["one type", "three types"])
 def test_every_live_tuple_scores_by_the_rule_and_all_are_found(
-    tmp_path: Path, normalization: Normalization, types: list[str]
+    tmp_path: Path, normalization: Normalization, types: list[str], bonus: float
 ) -> None:
     catalog, rng = tiny.catalog(tmp_path / "c", 40), np.random.default_rng(0)
     live, known = dict[str, Tuples](), dict[str, Tuples]()
@@ -71,13 +72,15 @@ def test_every_live_tuple_scores_by_the_rule_and_all_are_found(
     model = tiny.model()
     spaces = model.vocabulary.spaces
     keys = {name: np.sort(spaces[name].pack(np.array(list(tuples)))) for name, tuples in known.items()}
-    work = RankWork(PROMPT, constraints=Constraints(tuple(types)), max_results=ALL // 3)
+    work = RankWork(PROMPT, constraints=Constraints(tuple(types)), max_results=ALL, new_item_bonus=bonus)
     with running.engine(replace(model, learned=keys), catalog.reader, normalization=normalization) as engine:
         (ours,) = running.answer(engine, work)
         prompt = [*engine._decoder.renderer.render(PROMPT, {}), model.vocabulary.span_open]
     assert isinstance(ours, RankedList)
     asked = Asked(model, prompt, types, normalization)
-    wanted = {(name, codes): asked.score(name, codes, known[name]) for name, tuples in live.items() for codes in tuples}
+    wanted = {
+        (name, codes): asked.score(name, codes, known[name], bonus) for name, tuples in live.items() for codes in tuples
+    }
     assert {(row.item_type, row.codes): row.logprob for row in ours.ranked} == pytest.approx(wanted, abs=1e-4)
     catalog.close()
 

@@ -89,14 +89,25 @@ def test_places_are_kept_for_the_new_items_whose_codes_lie_nearest_to_the_histor
         assert left <= set(merged_items.tolist())
 
 
+def test_a_bonus_puts_new_items_first_and_a_malus_last(models: NeoModels, split: Split) -> None:
+    asked = split.cases(Part.TEST).take(np.arange(0, 60, 10)).asked
+    for bonus, where in ((10.0, slice(None, 1)), (-10.0, slice(-1, None))):
+        ranker = NeoRanker(models, 0, bonus=bonus)
+        ranker.fit(split, Fit.T)
+        for items, history in zip(ranker.rank(asked).items, asked.histories, strict=True):
+            left = set(np.flatnonzero(split.new_items).tolist()) - set(history.tolist())
+            found = items[items != NONE].tolist()
+            assert found[where][0] in left or not left & set(found)
+
+
 def test_one_command_reports_what_new_items_gain_and_what_the_others_pay(trained: Path, tmp_path: Path) -> None:
     arguments = ["evaluate", str(trained / "data"), "--out", str(tmp_path), "--neo", str(trained / "model")]
     options = ["--new-items", "--no-next-items", "--orders", "shuffled", "--types", "film", "--search", ""]
-    done = CliRunner().invoke(app, [*arguments, *options, "--models", "popularity,popularity-new,neo,neo-new"])
+    done = CliRunner().invoke(app, [*arguments, *options, "--models", "popularity,popularity-new,neo,neo-new,neo@2"])
     assert done.exit_code == 0, done.output
     report = (tmp_path / "report.md").read_text()
     assert "film: new items" in report
     assert "film: known items" in report
     assert "film: next item" not in report
-    table = report.split("place kept for new items")[1].split("##")[0]
-    assert table.count("| film | popularity |") == table.count("| film | neo |") == 2
+    table = report.split("new items favoured")[1].split("##")[0]
+    assert [table.count(f"| film | {name} |") for name in ("popularity-new", "neo-new", "neo@2")] == [2, 2, 2]

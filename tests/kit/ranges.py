@@ -165,6 +165,8 @@ def _decoding() -> Iterator[Wrong]:
 def _options() -> Iterator[Wrong]:
     for alternatives in (512, 2**32 - 1):
         yield Wrong("options.alternatives", {"options": {"alternatives": alternatives}})
+    for bonus in (-10.01, 10.01, *NOT_FINITE):
+        yield Wrong("options.new_item_bonus", {"options": {"newItemBonus": bonus}})
     for form in (3, -1, 2**31 - 1):
         yield Wrong("options.format", {"options": {"format": form}})
     yield Wrong("options.attributes[]", {"options": {"attributes": list(map(str, range(65)))}})
@@ -222,6 +224,8 @@ ENDS: dict[str, Json] = {
     "one token": {"decoding": {"maxOutputTokens": 1}},
     "many stops": {"decoding": {"stopSequences": ["x" * 1_000] * 16}},
     "many alternatives": {"options": {"alternatives": 511, "attributes": list(map(str, range(64))), "format": 0}},
+    "new items alone": {"options": {"newItemBonus": 10.0}},
+    "new items last": {"options": {"newItemBonus": -10.0}},
     "results unset": {"maxResults": 0},
     "many results": {"maxResults": 512},
 }  # fmt: skip

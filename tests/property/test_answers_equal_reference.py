@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,9 @@ from neo_runtime.types import ItemKey
 from tests.kit import permitted, running, tiny
 from tests.kit.permitted import KEYS, TYPES, Reference, Told
 
-MODEL = tiny.model(types=TYPES)
+# Of two types it says what it was trained on: most of their items are new to it.
+LEARNED = {"film": np.array([0, 1, 6, 11], np.uint64), "book": np.array([1, 5], np.uint64)}
+MODEL = replace(tiny.model(types=TYPES), learned=LEARNED)
 CONTROL = [*MODEL.vocabulary.new_tokens(), *MODEL.tokenizer.all_special_tokens]
 STOPS = ["Y", "YYY", "\0never"]  # one of the words that are left, see `engine`
 PROMPTS = st.sampled_from(
@@ -53,6 +56,7 @@ DECODINGS = st.builds(
     stop_sequences=st.lists(st.sampled_from(STOPS), max_size=2).map(tuple),
     beam_width=st.sampled_from([1, 1, 2, 3, 8, 64]),
 )
+BONUSES = st.sampled_from([0.0, 3.0, -10.0])
 FORMATS = st.sampled_from([OutputFormat.ITEMS_ONLY, *OutputFormat])
 GENERATE = st.builds(
     GenerateWork,
@@ -62,8 +66,9 @@ GENERATE = st.builds(
     DECODINGS,
     FORMATS,
     st.integers(0, 4),
+    BONUSES,
 )
-RANK = st.builds(RankWork, PROMPTS, HISTORIES, permitted.constraints(), st.sampled_from([1, 4, 30, 30]))
+RANK = st.builds(RankWork, PROMPTS, HISTORIES, permitted.constraints(), st.sampled_from([1, 4, 30, 30]), BONUSES)
 Said = list[EngineEvent] | NoEligibleItemError
 
 

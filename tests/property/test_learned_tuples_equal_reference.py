@@ -17,12 +17,14 @@ SPACE = SidSpace((4, 3, 5))
 TUPLES = st.tuples(*(st.integers(0, size - 1) for size in SPACE.level_sizes))
 
 
-def by_the_rule(tuples: set[tuple[int, ...]], prefix: tuple[int, ...], logits: list[float], norm: float) -> list[float]:
+def by_the_rule(
+    tuples: set[tuple[int, ...]], prefix: tuple[int, ...], logits: list[float], norm: float, bonus: float
+) -> list[float]:
     below = [codes for codes in tuples if codes[: len(prefix)] == prefix]
     known = {codes[len(prefix)] for codes in below}
     if not below:
         return [norm] * len(logits)
-    average = math.log(sum(math.exp(logits[code]) for code in known) / len(below))
+    average = math.log(sum(math.exp(logits[code]) for code in known) / len(below)) + bonus
     return [logit if code in known else average for code, logit in enumerate(logits)]
 
 
@@ -36,14 +38,14 @@ def test_a_code_that_no_training_held_scores_as_the_average_learned_tuple_beside
     keys = SPACE.pack(np.array(sorted(tuples), np.int32).reshape(-1, SPACE.levels))
     prefixes = [codes[:depth] for codes in asked]
     logits = rng.normal(scale=3, size=(len(asked), SPACE.level_sizes[depth])).astype(np.float32)
-    norms = rng.normal(size=len(asked)).astype(np.float32)
+    norms, bonus = rng.normal(size=len(asked)).astype(np.float32), float(rng.normal())
     with pytest.MonkeyPatch.context() as patch:
         if not is_compiled:
             patch.setattr(learned, "_loops", lambda: None)
         codes = np.array(prefixes, np.int32).reshape(len(asked), depth)
-        found = LearnedTuples(SPACE, keys).rescored(codes, logits, norms)
+        found = LearnedTuples(SPACE, keys).rescored(codes, logits, norms, bonus)
     for row, prefix in enumerate(prefixes):
-        wanted = by_the_rule(tuples, prefix, logits[row].tolist(), float(norms[row]))
+        wanted = by_the_rule(tuples, prefix, logits[row].tolist(), float(norms[row]), bonus)
         assert found[row].tolist() == pytest.approx(wanted, abs=1e-5)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from neo_runtime.client import generate_request, rank_request
 from neo_runtime.client.requests import warm
-from neo_runtime.engine.api import Constraints, EngineLimits, RankWork, WarmWork, Work
+from neo_runtime.engine.api import MAX_BONUS, Constraints, EngineLimits, RankWork, WarmWork, Work
 from neo_runtime.errors import InvalidRequestError, NeoError, NotFoundError
 from neo_runtime.prompt.message import Conversation, TaskPrompt
 from neo_runtime.serving.requests import RequestReader
@@ -36,7 +36,7 @@ WHERE = Predicate(
 GENERATE = generate_request(
     ["like ", ItemKey("film", "f1")], item_types=["film"], allow=[ItemKey("film", "f2")],
     history=[ItemKey("book", "b")], temperature=0.5, seed=3, stop_sequences=["x"], beam_width=4, alternatives=2,
-    where=WHERE, named_filters=["kids"], region="at",
+    where=WHERE, named_filters=["kids"], region="at", new_item_bonus=1.0,
 ).SerializeToString()  # fmt: skip
 RANK = rank_request("film", history=[ItemKey("film", "f1")], deny=[ItemKey("film", "f2")]).SerializeToString()
 WARM = warm(rank_request("film", history=[ItemKey("film", "f1")])).SerializeToString()
@@ -80,6 +80,7 @@ def assert_sound(found: Work | NeoError) -> None:
     assert 0 < decoding.top_p <= 1
     assert all(decoding.stop_sequences)
     assert 0 <= found.alternatives < LIMITS.max_beam_width
+    assert abs(found.new_item_bonus) <= MAX_BONUS
 
 
 def assert_sound_constraints(constraints: Constraints) -> None:

@@ -15,7 +15,8 @@ from neo_runtime.data.split import Asked, Fit, Order, Split
 from neo_runtime.errors import DataError, NotFoundError
 from neo_runtime.evaluation.bootstrap import interval
 from neo_runtime.evaluation.metrics import DEEPEST, MAIN, means, per_question, single_hits
-from neo_runtime.evaluation.models import Model
+from neo_runtime.evaluation.models import MODELS, Model, model
+from neo_runtime.evaluation.popularity import Popularity
 from neo_runtime.evaluation.published import FILE, Published, published
 from neo_runtime.evaluation.ranker import Ranked
 from neo_runtime.evaluation.report import write_report
@@ -95,6 +96,14 @@ def test_wrong_options_are_one_line(folder: Path, tmp_path: Path, option: tuple[
         CliRunner().invoke(
             app, ["evaluate", str(folder), "--out", str(tmp_path), "--models", "magic"], catch_exceptions=False
         )
+
+
+@pytest.mark.parametrize("name", ["ease@1", "neo@", "neo@x", "neo@11", "neo@nan", "neo-new@1", "magic-new"])
+def test_a_bonus_is_a_number_in_range_and_of_a_model_that_takes_one(name: str) -> None:
+    known = {**MODELS, "neo": Model(lambda _: Popularity(), with_bonus=lambda _, bonus: Popularity())}
+    assert model("neo@1.5", known).favours_new
+    with pytest.raises(NotFoundError):
+        model(name, known)
 
 
 class OneAfter:

@@ -204,8 +204,8 @@ def test_items_are_scored_by_their_likeness_to_each_of_the_history_the_last_firs
 
 
 def test_what_cannot_rank_some_items_alone_keeps_no_places() -> None:
-    assert model("content-knn-new").is_reserving
-    assert not model("content-knn").is_reserving
+    assert model("content-knn-new").favours_new
+    assert not model("content-knn").favours_new
     fused = model("rules+pctm").make  # a fusion is two lists, not scores of all items
     with pytest.raises(DataError, match="rank_among"):
         model("both-new", {**MODELS, "both": MODELS["rules"]._replace(make=fused)}).make(None)  # type: ignore[arg-type]
