@@ -82,7 +82,7 @@ def write_users(items: Sequence[DemoItem]) -> None:
 def ship(recipe: TrainRecipe, out: Path, figures: Sequence[str], users: Sequence[History]) -> None:
     """What serving needs, the recorded evaluation and the card."""
     shutil.rmtree(out, ignore_errors=True)
-    model = NeoModel.load(recipe.out)
+    model = NeoModel.load(recipe.out, dtype=torch.bfloat16)
     model.save(out)
     shutil.copytree(recipe.out / EMBEDDER_FOLDER, out / EMBEDDER_FOLDER)
     write_evaluation(out, users)

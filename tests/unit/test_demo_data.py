@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 from collections import Counter
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from neo_runtime.demo.build import write_evaluation
 from neo_runtime.demo.data import HELD_OUT, HELD_OUT_USERS, held_out_users, imagine, write_data
 from neo_runtime.demo.taste import USER_COUNT, USERS, demo_items, demo_users, item_vectors, simulate, user_lines
 from neo_runtime.engine import gate
+from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.training.sids import assigned_sids
 
 ITEMS = demo_items()
@@ -52,8 +54,7 @@ def test_themes_link_the_types() -> None:
 
 
 def test_the_recorded_evaluation_is_of_users_that_were_not_trained_on(tmp_path: Path) -> None:
-    """The shipped model was made before `held_out_users`: its builder left the first of the file out."""
-    write_evaluation(tmp_path, demo_users()[:HELD_OUT_USERS])
+    write_evaluation(tmp_path, held_out_users(ITEMS))
     assert (tmp_path / gate.FILE).read_bytes() == (DEMO_MODEL / gate.FILE).read_bytes()
 
 
@@ -112,6 +113,17 @@ def test_what_is_imagined_is_no_item_of_the_catalog_and_the_same_each_time() -> 
         assert not item.description, "what is learned by heart is true"
         assert all((item.key.type, theme) in themes for theme in item.themes)
         assert 2 <= len(set(item.themes)) == len(item.themes) <= 4
+
+
+def test_the_shipped_model_is_small_and_knows_what_it_was_trained_on(tmp_path: Path) -> None:
+    assert sum(file.stat().st_size for file in DEMO_MODEL.rglob("*") if file.is_file()) < 15e6
+    assert json.loads((DEMO_MODEL / "config.json").read_text())["dtype"] == "bfloat16"
+    write_data(tmp_path)
+    items = [item for items in read_dataset(tmp_path).items.values() for item in items]
+    sids = assigned_sids(tmp_path, DEMO_MODEL, [item.key for item in items]).sids
+    assert {name: set(keys.tolist()) for name, keys in NeoModel.load(DEMO_MODEL).learned.items()} == {
+        name: {sid for key, sid in sids.items() if key.type == name} for name in ("artist", "book", "film")
+    }
 
 
 def test_the_shipped_model_gives_items_the_ids_that_it_was_trained_with(tmp_path: Path) -> None:
