@@ -11,7 +11,7 @@ help:
 	@echo "make lint        ruff, mypy, import layers, buf"
 	@echo "make bench       benchmarks beside their peers; results under benchmarks/results/"
 	@echo "make proto       write neo_runtime/v1 from protos/"
-	@echo "make demo-model  train the demo model again (about a quarter of an hour)"
+	@echo "make demo-model  train the demo model again (some 35 minutes of one core)"
 	@echo "make train       train on the Amazon 2014 files (AMAZON=FOLDER) and evaluate"
 
 .venv/base: pyproject.toml

@@ -1,6 +1,6 @@
 """Make the demo model: data folder, the stages of `neo train all`, figures, and what is shipped.
 
-python -m neo_runtime.demo.build            # `make demo-model`: some 25 minutes of one core
+python -m neo_runtime.demo.build            # `make demo-model`: some 35 minutes of one core
 """
 
 from __future__ import annotations
