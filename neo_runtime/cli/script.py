@@ -37,7 +37,7 @@ def demo_script() -> Script:
     liked = (
         "film/alien-1979",
         "film/blade-runner-1982",
-        "film/the-terminator-1984",
+        "film/the-matrix-1999",
         "book/dune-1965",
         "artist/kraftwerk",
     )
