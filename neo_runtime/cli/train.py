@@ -154,7 +154,7 @@ def _show_next(training: Training) -> None:
     if recipe.samples.new_items:
         # Loaded all at once, new items could take places of known ones: the SIDs would not be those of training.
         console.print(
-            f"  neo evaluate {recipe.data} --out results --neo {recipe.out} --models neo,neo-new --new-items "
+            f"  neo evaluate {recipe.data} --out results --neo {recipe.out} --models neo,neo@1,neo-new --new-items "
             f"--no-next-items --orders {recipe.samples.order} --fit {recipe.samples.fit} --search ''",
             soft_wrap=True,
         )
