@@ -47,6 +47,7 @@ format: .venv/dev
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.bench_trie
 	$(BIN)/python -m benchmarks.bench_rank
+	$(BIN)/python -m benchmarks.bench_learned
 	$(BIN)/python -m benchmarks.bench_engine
 	$(BIN)/python -m benchmarks.bench_front
 	$(BIN)/python -m benchmarks.bench_processor

@@ -75,7 +75,10 @@ class Levels:
         leaves = np.minimum(self.keys.searchsorted(keys), len(self) - 1)  # the first one below, if any is
         shift = np.uint64(self.space.shifts[depth - 1])
         is_there = self.keys[leaves] >> shift == keys >> shift
-        nodes = leaves if depth == self.space.levels else self.leaf_bounds(depth).searchsorted(leaves, "right") - 1
+        nodes = leaves
+        if depth < self.space.levels:
+            bounds = self.leaf_bounds(depth)  # looked for as what they are: else all of them are converted
+            nodes = bounds.searchsorted(leaves.astype(bounds.dtype), "right") - 1
         return np.where(is_there, nodes, -1).astype(np.int32)
 
     def nbytes(self) -> int:
