@@ -27,7 +27,9 @@ DEFAULT_MODELS = "popularity,item-knn,rules,pctm"
 Rankers = Annotated[
     str,
     typer.Option(
-        help="Rankers; a+b: two fused; a-new: places kept for new items; '': no recommendation.", metavar="NAME,…"
+        help="Rankers; a+b: two fused; a-new: places kept for new items; neo@1: a bonus of 1 for them; "
+        "'': no recommendation.",
+        metavar="NAME,…",
     ),
 ]
 NextItems = Annotated[

@@ -18,9 +18,11 @@ LEARNED_FILE = "learned.safetensors"
 
 
 def save_learned(folder: Path, learned: Mapping[str, Keys]) -> None:
-    """By item type: packed tuples uint64 [n], strictly ascending."""
+    """By item type: packed tuples uint64 [n], strictly ascending. Where there are none, no file stays from before."""
     if learned:
         save_file(dict(learned), folder / LEARNED_FILE)
+    else:
+        (folder / LEARNED_FILE).unlink(missing_ok=True)
 
 
 def load_learned(folder: Path, spaces: Mapping[str, SidSpace]) -> dict[str, Keys]:

@@ -250,6 +250,12 @@ def test_damage_to_what_a_model_learned_is_refused_or_leaves_sorted_tuples(folde
         assert [spaces[name].pack_one(codes) for codes in tuples] == keys.tolist()
 
 
+def test_a_model_that_says_nothing_of_it_leaves_no_word_of_an_earlier_one(tmp_path: Path) -> None:
+    save_learned(tmp_path, LEARNED)
+    save_learned(tmp_path, {})
+    assert load_learned(tmp_path, {}) == {}
+
+
 @pytest.mark.parametrize(
     "learned",
     [
