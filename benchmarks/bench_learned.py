@@ -51,8 +51,7 @@ def levels(items: int, repeats: int) -> Table:
     rows = []
     for depth in range(1, LEVELS):
         codes = space.unpack(rng.choice(keys, BEAMS))[:, :depth].astype(np.int32)
-        packed = space.pack(np.pad(codes, ((0, 0), (0, LEVELS - depth))))
-        nodes = trie.find(depth, packed)
+        nodes = trie.find(depth, space.pack(codes))
         logits = rng.standard_normal((BEAMS, space.level_sizes[depth]), dtype=np.float32)
         scores, norms = np.zeros(BEAMS, np.float32), normalizers(logits)
         variants: dict[str, Callable[[], object]] = {
@@ -100,15 +99,9 @@ def _engine(model: NeoModel, reader: CatalogReader) -> LocalEngine:
 
 
 def _answer(engine: LocalEngine, works: list[RankWork]) -> None:
-    left = len(works)
-
-    def taken(_: object) -> None:
-        nonlocal left
-        left -= 1
-
     for work in works:
-        engine.submit(work, taken)
-    while left:
+        engine.submit(work, lambda _: None)
+    while engine.running or engine.queued:
         engine.turn()
 
 

@@ -107,10 +107,8 @@ def model(name: str, known: Mapping[str, Model] = MODELS) -> Model:
     if name in known:
         return known[name]
     plain = unfavoured(name)
-    if plain != name and plain in known:
-        favouring = _favouring(known[plain], name.removeprefix(plain))
-        if favouring:
-            return favouring
+    if plain != name and plain in known and (favouring := _favouring(known[plain], name.removeprefix(plain))):
+        return favouring
     first, plus, second = name.partition("+")
     if plus and first in known and second in known:
         return _fused(known[first], known[second])

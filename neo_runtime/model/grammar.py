@@ -58,9 +58,7 @@ class _Type(NamedTuple):
         if self.trie is None:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         depth = codes.shape[1]
-        padded = np.zeros((len(codes), self.space.levels), np.int64)
-        padded[:, :depth] = codes
-        nodes = self.trie.find(depth, self.space.pack(padded))
+        nodes = self.trie.find(depth, self.space.pack(codes))
         if depth == self.space.levels:
             rows = np.flatnonzero((nodes.base >= 0) | (nodes.delta >= 0))
             return rows, np.full(len(rows), close)

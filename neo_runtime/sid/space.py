@@ -45,9 +45,9 @@ class SidSpace:
         return tuple((shift, (1 << bits) - 1) for shift, bits in zip(self.shifts, self.bits, strict=True))
 
     def pack(self, codes: NDArray[np.integer]) -> Keys:
-        """Codes [n, levels] to keys uint64 [n]."""
+        """Codes [n, levels] to keys uint64 [n]; of prefixes [n, depth] to keys with zeros behind them."""
         keys = np.zeros(len(codes), np.uint64)
-        for level, shift in enumerate(self.shifts):
+        for level, shift in enumerate(self.shifts[: codes.shape[1]]):
             keys |= codes[:, level].astype(np.uint64) << np.uint64(shift)
         return keys
 

@@ -49,10 +49,7 @@ class LearnedTuples:
         depth = codes.shape[1]
         if not depth:
             return np.full(len(codes), 0 if len(self._levels) else -1, np.int32)
-        keys = np.zeros(len(codes), np.uint64)
-        for level, shift in enumerate(self._levels.space.shifts[:depth]):
-            keys |= codes[:, level].astype(np.uint64) << np.uint64(shift)
-        return self._levels.find_prefixes(depth, keys)
+        return self._levels.find_prefixes(depth, self._levels.space.pack(codes))
 
 
 def warm_up() -> None:
@@ -77,6 +74,6 @@ def numpy_rescore(
         if node >= 0:
             children = codes[first_child[node] : first_child[node + 1]]
             known = logits[row, children]
-            total = np.log(np.exp(known - known.max()).sum(dtype=np.float32)) + known.max()
-            out[row] = total - np.log(np.float32(bounds[node + 1] - bounds[node])) + bonus
+            leaves = np.float32(bounds[node + 1] - bounds[node])
+            out[row] = np.logaddexp.reduce(known) - np.log(leaves) + bonus
             out[row, children] = known

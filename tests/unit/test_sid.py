@@ -34,6 +34,17 @@ def test_packing_is_reversible_and_keeps_the_order(case: tuple[SidSpace, list[tu
     assert [rows[i] for i in np.argsort(keys, kind="stable")] == sorted(rows)
 
 
+@given(spaces_with_codes(), st.data())
+def test_a_prefix_is_packed_as_the_least_tuple_that_begins_with_it(
+    case: tuple[SidSpace, list[tuple[int, ...]]], data: st.DataObject
+) -> None:
+    space, rows = case
+    depth = data.draw(st.integers(0, space.levels))
+    prefixes = np.array([row[:depth] for row in rows], np.uint16).reshape(len(rows), depth)
+    least = [space.pack_one((*row[:depth], *(0,) * (space.levels - depth))) for row in rows]
+    assert space.pack(prefixes).tolist() == least
+
+
 @pytest.mark.parametrize("sizes", [(), (1,), (70_000,), (65_536,) * 5])
 def test_spaces_that_cannot_be_packed_are_refused(sizes: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="level"):
