@@ -33,6 +33,14 @@ PARAPHRASES = (
     ("People who own ", " would probably like {type}: which one?"),
     ("I already know ", ". Got {type} to go on with?"),
     ("Which {type_alone} comes next for a customer with ", " in the basket?"),
+    ("Since ", " ended I miss something: {type} perhaps?"),
+    ("Help, my bag has only ", " in it, so find {type} to add!"),
+    ("We finished ", " yesterday. Tomorrow we start {type}."),
+    ("Compared with ", ", what {type_alone} is just as good?"),
+    ("Her birthday is near and she loves ", ": {type} would be great."),
+    ("If ", " were hits, then {type} to sell beside them is what?"),
+    ("Top marks for ", ". Another {type_alone} please!"),
+    ("Looking at ", ", my next {type_alone} is surely"),
 )
 
 

@@ -12,7 +12,8 @@ from neo_runtime.types import ItemKey
 # {type}: the wanted item type with article; {subject}: the query or item; {history}: the user's items, oldest first.
 # Task, type and format stand in these words and nowhere else: that is how a model is steered (NEO, stage 3). What is
 # said of a history and what is then asked for are combined freely, so that a model learns which of the words count; the
-# paper has twenty wordings of each mixed task.
+# paper has twenty wordings of each mixed task. Small words (it, this, would) stand in requests as well as in what asks
+# for a reason: a model that met them in one place alone takes them for a sign of it.
 _LEADS = (
     "I liked {history}.",
     "I enjoyed {history}.",
@@ -24,6 +25,16 @@ _LEADS = (
     "A user's history: {history}.",
     "{history}: these I liked.",
     "The last ones were {history}.",
+    "So far I have picked {history}.",
+    "On my list there are {history}.",
+    "This is what we know: {history}.",
+    "It began with {history}.",
+    "{history} are what a friend of mine chose.",
+    "She likes {history}.",
+    "A while ago there were {history}.",
+    "In our collection: {history}.",
+    "I had {history}, and I was happy.",
+    "{history} would be on any list of mine.",
 )
 _REQUESTS = (
     "Recommend {type}.",
@@ -36,6 +47,16 @@ _REQUESTS = (
     "I am in the mood for {type}.",
     "Find me {type} that goes with them.",
     "Is there {type} like that?",
+    "Now it is time for {type}.",
+    "What about {type}?",
+    "Let this be followed by {type}.",
+    "Would you choose {type}?",
+    "Tell me of {type}.",
+    "It can be {type} I do not know.",
+    "Give me {type} that they would like.",
+    "Make the next one {type}.",
+    "Could there be {type} in the same spirit?",
+    "For this person {type}, please.",
 )
 _OPENINGS = (
     "Recommend {type}",
@@ -45,6 +66,11 @@ _OPENINGS = (
     "Choose {type}",
     "I want {type}",
     "What is {type}",
+    "Give me {type}",
+    "Would there be {type}",
+    "I could use {type}",
+    "Tell me of {type}",
+    "It is time for {type}",
 )
 _CLOSINGS = (
     "for someone who liked {history}.",
@@ -53,6 +79,10 @@ _CLOSINGS = (
     "given {history}.",
     "that goes with {history}?",
     "for a user who has {history}?",
+    "in the manner of {history}.",
+    "as I like {history}.",
+    "to put beside {history}.",
+    "for this one, whose list is {history}.",
 )
 _REASONS = (
     "Say why.",
@@ -61,6 +91,10 @@ _REASONS = (
     "Tell me what makes it fit.",
     "What do they share?",
     "Describe why I would like it.",
+    "And why?",
+    "Add a reason.",
+    "Why this one?",
+    "I want to know why.",
 )
 _PORTRAITS = (
     "Describe my taste.",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,17 @@ class TestLabelled:
 def test_mixed_tasks_have_twenty_wordings_at_least() -> None:
     assert all(len(set(found)) == len(found) >= 20 for found in (WORDINGS[Task.EXPLAIN], PROFILE_WORDINGS))
     assert all(words.count("{history}") == words.count("{type}") == 1 for words in WORDINGS[Task.EXPLAIN])
+
+
+def test_no_small_word_stands_in_what_asks_for_a_reason_alone() -> None:
+    """A model takes a word that it met in one task alone for a sign of that task."""
+    wishes, reasons = _words(WORDINGS[Task.RECOMMEND]), _words(WORDINGS[Task.EXPLAIN])
+    telling = "add choice describe explain fit makes reason say sentence share why"
+    assert reasons - wishes <= set(telling.split())
+
+
+def _words(wordings: Iterable[str]) -> set[str]:
+    return {word for said in wordings for word in re.findall(r"[a-z]+", said.lower())}
 
 
 def test_context_codes_are_no_targets() -> None:
