@@ -82,6 +82,7 @@ def align(
     found = _given(recipe, paths, "align", epochs=epochs, steps=steps, rate=rate, batch_tokens=batch_tokens)
     if base:
         found["base"] = found.get("base", {}) | {"name": base}
+    found |= _sids_of(sids)
     training = _training(_checked(found))
     training.align(training.start(sids), out)
 
@@ -107,6 +108,7 @@ def instruct(
     paths = {"data": data, "out": out, "catalog": catalog}
     found = _given(recipe, paths, "instruct", epochs=epochs, steps=steps, rate=rate, batch_tokens=batch_tokens)
     found.setdefault("base", _base_of(source))
+    found |= _sids_of(source)
     training = _training(_checked(found))
     training.instruct(source, out)
     _show_next(training)
@@ -132,6 +134,14 @@ def _base_of(source: Path) -> dict[str, Any]:
     file = source / "recipe.json"
     base: dict[str, Any] = json_format.loads(file.read_text())["base"] if file.exists() else {"name": str(source)}
     return base
+
+
+def _sids_of(folder: Path) -> dict[str, Any]:
+    """How the semantic IDs there were fitted, whatever the file says of a stage 1 that is not run now."""
+    from neo_runtime.training.fitted_on import FittedOn
+
+    fitted_on = FittedOn.read(folder)
+    return {"sids": fitted_on.sids.model_dump()} if fitted_on else {}
 
 
 def _training(recipe: TrainRecipe) -> Training:

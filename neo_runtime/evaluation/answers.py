@@ -23,16 +23,9 @@ from neo_runtime.training.teacher import facts
 from neo_runtime.types import ItemKey
 
 USERS, SEED, LONGEST_HISTORY = 300, 7, 8
-# Asked of a type in words that no model was trained with.
+# What comes before a history and after it, in words that no model was trained with: for an item, for an item with the
+# reason, for a user in words.
 PARAPHRASES = (
-    ("Having enjoyed ", ", which {type} would suit me?"),
-    ("Could you name {type} for a person whose last choices were ", "?"),
-    ("These went well: ", ". Next I want {type}."),
-    ("Last month I bought ", ". This time it should be {type}."),
-    ("My sister adores ", ", so I want to give her {type}."),
-    ("People who own ", " would probably like {type}: which one?"),
-    ("I already know ", ". Got {type} to go on with?"),
-    ("Which {type_alone} comes next for a customer with ", " in the basket?"),
     ("Since ", " ended I miss something: {type} perhaps?"),
     ("Help, my bag has only ", " in it, so find {type} to add!"),
     ("We finished ", " yesterday. Tomorrow we start {type}."),
@@ -41,6 +34,21 @@ PARAPHRASES = (
     ("If ", " were hits, then {type} to sell beside them is what?"),
     ("Top marks for ", ". Another {type_alone} please!"),
     ("Looking at ", ", my next {type_alone} is surely"),
+    ("Nothing beats ", ". Where do I go from there, with {type}?"),
+    ("Our shop sold him ", " and he came back for {type}."),
+    ("My shelf holds ", "; one free place is left for {type}."),
+    ("Round off ", " with {type}."),
+    ("Customers with ", " in their cart also order {type}, namely"),
+    ("Bored of ", " by now, I look around for {type}."),
+    ("{type_alone} number five comes after ", ", and it is"),
+    ("Surprise me! You know that ", " made me smile. Bring {type}."),
+)
+PARAPHRASED_REASONS = ("Justify it.", "How come?", "Argue for it in a sentence.", "What is the link to what I had?")
+PARAPHRASED_PROFILES = (
+    ("What sort of person buys ", "?"),
+    ("Judging by ", ", how would you sum up the owner?"),
+    ("Sketch the character of a reader of ", "."),
+    ("Put the preferences behind ", " into words."),
 )
 
 
@@ -98,16 +106,21 @@ class _Checks:
         for words, prompts in (("trained words", trained), ("new words", new)):
             said = self._asked(prompts)
             yield self._share(f"type obeyed, {words}", [_only(one.keys, self._type) for one in said])
-            yield self._share(f"items alone where a list is asked for, {words}", [not one.text.strip() for one in said])
+            yield self._share(f"items alone where a list is asked for, {words}", [_is_list(one) for one in said])
             yield self._share(f"spans that are real items, {words}", list(_are_real(said, self._served.catalog)))
 
     def _explanations(self) -> Iterator[Check]:
         prompt = TaskPrompt(Task.EXPLAIN, self._type)
         said = self._asked([self._said(prompt, history, number) for number, history in self._numbered])
-        yield self._share("explained: an item and words", [bool(one.keys and one.text.strip()) for one in said])
+        yield self._share("explained: an item and words", [_is_explained(one) for one in said])
         yield self._share("explained: of the asked type", [_only(one.keys, self._type) for one in said])
-        yield self._share("explained: not in the history", [not {*one.keys} & {*one.history} for one in said])
+        found = [one for one in said if one.keys]
+        yield self._share("explained: not in the history", [not {*one.keys} & {*one.history} for one in found])
         yield self._share("explained: facts that the item or the history has", list(self._true_facts(said)))
+        new = self._asked(
+            [self._paraphrased(history, number, PARAPHRASED_REASONS) for number, history in self._numbered]
+        )
+        yield self._share("explained: an item and words, new words", [_is_explained(one) for one in new])
 
     def _profiles(self) -> Iterator[Check]:
         said = self._asked([
@@ -117,6 +130,8 @@ class _Checks:
         yield self._share("profile: words alone", [bool(one.text.strip() and not one.keys) for one in said])
         scores = [_f1(self._facts.findall(one.text), self._of_history(one.history)) for one in said]
         yield self._share("profile: F1 of its facts, against those of two items or more", scores)
+        new = self._asked([self._profiled(history, number) for number, history in self._numbered])
+        yield self._share("profile: words alone, new words", [bool(one.text.strip() and not one.keys) for one in new])
 
     def _said(
         self, prompt: TaskPrompt, history: tuple[ItemKey, ...], number: int
@@ -125,12 +140,20 @@ class _Checks:
         return say(prompt, history, number % len(wordings(prompt))), history
 
     def _paraphrased(
+        self, history: tuple[ItemKey, ...], number: int, reasons: Sequence[str] = ()
+    ) -> tuple[Conversation, tuple[ItemKey, ...]]:  # fmt: skip
+        """`reasons`: one of them is asked for too, each with each request in turn."""
+        turn, place = divmod(number, len(PARAPHRASES))
+        before, after = (
+            part.format(type=with_article(self._type), type_alone=self._type) for part in PARAPHRASES[place]
+        )
+        reason = f" {reasons[turn % len(reasons)]}" if reasons else ""
+        return Conversation((Turn("user", (before, *history, after + reason)),)), history
+
+    def _profiled(
         self, history: tuple[ItemKey, ...], number: int
     ) -> tuple[Conversation, tuple[ItemKey, ...]]:  # fmt: skip
-        before, after = (
-            part.format(type=with_article(self._type), type_alone=self._type)
-            for part in PARAPHRASES[number % len(PARAPHRASES)]
-        )
+        before, after = PARAPHRASED_PROFILES[number % len(PARAPHRASED_PROFILES)]
         return Conversation((Turn("user", (before, *history, after)),)), history
 
     def _asked(self, prompts: Sequence[tuple[Conversation, tuple[ItemKey, ...]]]) -> list[Said]:
@@ -160,6 +183,14 @@ def _read(answer: Answer, history: Sequence[ItemKey]) -> Said:
     events = answer if isinstance(answer, list) else []
     spans = [event for event in events if isinstance(event, Span)]
     return Said(history, spans, "".join(event.text for event in events if isinstance(event, TextChunk)))
+
+
+def _is_list(said: Said) -> bool:
+    return bool(said.keys) and not said.text.strip()
+
+
+def _is_explained(said: Said) -> bool:
+    return bool(said.keys and said.text.strip())
 
 
 def _only(keys: Sequence[ItemKey], item_type: str) -> bool:

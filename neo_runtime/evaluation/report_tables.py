@@ -14,6 +14,8 @@ from neo_runtime.evaluation.reserved import EVERY
 from neo_runtime.evaluation.results import Check
 from neo_runtime.sid.report_tables import UNKNOWN, TextTable
 
+SMALLEST_FINDING = 0.003
+"""Of the main metric: what is smaller may be a seed's luck, whatever the interval over users says."""
 _FIXED = ("model", "fit", "order", "alone")
 
 
@@ -193,6 +195,6 @@ def _figure(value: float | None) -> str:
 
 
 def _verdict(difference: Interval) -> str:
-    if difference.low > 0:
-        return "better"
-    return "worse" if difference.high < 0 else "no difference shown"
+    if abs(difference.mean) < SMALLEST_FINDING or difference.low <= 0 <= difference.high:
+        return "no finding"
+    return "better" if difference.mean > 0 else "worse"

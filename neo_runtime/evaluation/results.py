@@ -126,8 +126,3 @@ class Results:
         return sorted(
             (run for run in self.runs if run.key._replace(seed=key.seed) == key), key=lambda run: run.key.seed
         )
-
-
-def over_seeds(runs: Sequence[Run]) -> Mapping[str, float]:
-    """Means of the metrics."""
-    return {name: float(np.mean([run.metrics[name] for run in runs])) for name in runs[0].metrics}

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from neo_runtime.model.checkpoint import NeoModel
+from neo_runtime.training.journal import read_journal
 from neo_runtime.training.progress import METRICS_FILE
 from neo_runtime.training.recipe import TrainRecipe
 
@@ -85,9 +86,7 @@ def write_card(
 
 
 def _stage_rows(folder: Path) -> list[str]:
-    file = folder / METRICS_FILE
-    metrics = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    rows = []
+    metrics, rows = read_journal(folder / METRICS_FILE), []
     for name, report in read_reports(folder).items():
         losses = [line["loss"] for line in metrics if line["stage"] == name][-10:]
         tokens, seconds = float(str(report["tokens"])), float(str(report["train_s"]))

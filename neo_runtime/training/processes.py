@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import torch
+
+_LONGEST_WAIT = timedelta(days=2)  # while the first embeds a catalog or asks a teacher; the group's own is 10 minutes
 
 
 class Processes:
@@ -14,7 +17,7 @@ class Processes:
         from accelerate import PartialState
 
         self.use_cpu = not torch.cuda.is_available()
-        self._state = PartialState(cpu=self.use_cpu)
+        self._state = PartialState(cpu=self.use_cpu, timeout=_LONGEST_WAIT)
         self.count = int(self._state.num_processes)
         self.is_first = bool(self._state.is_main_process)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from neo_runtime.training.journal import add_to_journal, read_journal
 from neo_runtime.training.trainer import StageTrainer
 
 METRICS_FILE = "metrics.jsonl"
@@ -88,8 +88,7 @@ class Told(TrainerCallback):  # type: ignore[misc]
             "learning_rate": logs.get("learning_rate"), "gradient_norm": logs.get("grad_norm"),
             "tokens_per_s": round(rate, 1),
         }  # fmt: skip
-        with self._file.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        add_to_journal(self._file, [line])
         said = f"loss {logs['loss']:.3f}, {rate:,.0f} tokens/s"
         self._bar.update(self._task, said=said)
         if not self._console.is_terminal and now - self._printed > _PRINTED_EVERY_S:
@@ -102,8 +101,8 @@ class Told(TrainerCallback):  # type: ignore[misc]
         self._bar.stop()
 
     def _forget_after(self, step: int) -> None:
-        if not self._file.exists():
-            return
-        lines = [json.loads(line) for line in self._file.read_text().splitlines()]
+        lines = read_journal(self._file)
         kept = [line for line in lines if line["stage"] != self._stage or line["step"] <= step]
-        self._file.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        if len(kept) < len(lines):
+            self._file.unlink()
+            add_to_journal(self._file, kept)

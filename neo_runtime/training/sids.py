@@ -29,6 +29,7 @@ from neo_runtime.ingest.catalogs import open_or_create
 from neo_runtime.sid.codebook import Codebook, fingerprints, load_codebooks
 from neo_runtime.training.codebooks import exchanged, fit_codebooks
 from neo_runtime.training.collaborative import Collaborative, collaborative_vectors
+from neo_runtime.training.fitted_on import FittedOn, left_out
 from neo_runtime.training.recipe import SidsRecipe
 from neo_runtime.training.samples.histories import splits_of
 from neo_runtime.types import ItemKey
@@ -80,6 +81,7 @@ def fit_sids(
         reports.append(fit_report(book, vectors[places]))
         if recipe.method == "shuffled":
             vectors[places] = exchanged(vectors[places], recipe.seed)
+    FittedOn(sids=recipe, order=order, fit=fit, new_items=left_out(dataset)).save(folder)
     _save_vectors(dataset, folder / EMBEDDINGS_FILE, items, vectors, embedder)
     return reports
 

@@ -30,6 +30,7 @@ from neo_runtime.training.batches import Batches
 from neo_runtime.training.card import StageReport, write_card
 from neo_runtime.training.examples import ExampleWriter
 from neo_runtime.training.families import align_mixture, instruct_mixture
+from neo_runtime.training.fitted_on import FittedOn
 from neo_runtime.training.grounded import GroundedLM, Trained, with_lora
 from neo_runtime.training.losses import TokenGroups
 from neo_runtime.training.processes import Processes
@@ -89,6 +90,8 @@ class Training:
         """The decoder with its new tokens, before any training."""
         folder = self._stages / "start"
 
+        self._check(sids)
+
         def make() -> None:
             model = start_model(self.recipe.name, self.recipe.base, sids, self.dataset)
             self.console.print(f"{sum(weight.numel() for weight in model.lm.parameters()):,} parameters")
@@ -111,6 +114,7 @@ class Training:
         if (out / _COMPLETE).exists():
             self.console.print(f"{name}: done before, in {out}")
             return out
+        self._check(source)
         started = time.monotonic()
         model = replace(NeoModel.load(source), name=self.recipe.name)
         keys = list(items_by_key(self.dataset))
@@ -142,6 +146,10 @@ class Training:
         report = StageReport(name, steps, told.seconds, told.tokens, mixture.counts, time.monotonic() - started)
         self.processes.once(lambda: self._save(model, source, out, work, report))
         return out
+
+    def _check(self, sids: Path) -> None:
+        if fitted_on := FittedOn.read(sids):
+            fitted_on.check(sids, self.recipe.samples, self.dataset)
 
     def _save(self, model: NeoModel, source: Path, out: Path, work: Path, report: StageReport) -> None:
         """The model last: with it the folder is complete."""
@@ -218,8 +226,12 @@ def _is_wanted(stage: StageRecipe) -> bool:
 
 
 def _with_sids(source: Path, out: Path) -> None:
-    """What belongs to the codebooks beside them: the embedder for new items, and the vectors of the known ones."""
+    """What belongs to the codebooks beside them: the embedder for new items, the vectors of the known ones, and what
+    was looked at.
+    """
     out.mkdir(parents=True, exist_ok=True)
+    if (fitted_on := FittedOn.read(source)) and source != out:
+        fitted_on.save(out)
     if (source / EMBEDDER_FOLDER).is_dir() and source != out:
         shutil.copytree(source / EMBEDDER_FOLDER, out / EMBEDDER_FOLDER, dirs_exist_ok=True)
     if (source / EMBEDDINGS_FILE).exists() and source != out:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Protocol
 
 from neo_runtime.catalog.encode import event_text
 from neo_runtime.catalog.item import Upsert
+from neo_runtime.training.journal import add_to_journal, read_journal
 from neo_runtime.training.wording import ABOUT, joined, kind_of, values
 
 Progress = Callable[[int, int], None]
@@ -95,10 +95,7 @@ class CachedTeacher:
     def __init__(self, teacher: Teacher, file: Path) -> None:
         self._teacher, self._file = teacher, file
         self.name = teacher.name
-        self._known: dict[str, str] = {}
-        if file.exists():
-            lines = [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")]
-            self._known = {line["key"]: line["answer"] for line in lines}
+        self._known: dict[str, str] = {line["key"]: line["answer"] for line in read_journal(file)}
 
     def answers(self, asks: Sequence[Ask], progress: Progress = lambda *_: None) -> list[str]:
         keys = [self._key(ask) for ask in asks]
@@ -114,9 +111,7 @@ class CachedTeacher:
 
     def _remember(self, found: dict[str, str]) -> None:
         self._known |= found
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("a") as file:
-            file.write("".join(json.dumps({"key": key, "answer": answer}) + "\n" for key, answer in found.items()))
+        add_to_journal(self._file, ({"key": key, "answer": answer} for key, answer in found.items()))
 
     def _key(self, ask: Ask) -> str:
         return hashlib.blake2b(f"{self.name}\n{question(ask)}".encode(), digest_size=16).hexdigest()

@@ -6,7 +6,8 @@ import http.client
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -14,39 +15,57 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from neo_runtime.errors import StartupError
 from neo_runtime.training.teacher import Ask, Progress, question
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 MOST_ANSWER_TOKENS = 96
 
 
 class LocalTeacher:
-    """Any Hugging Face decoder with a chat template, by folder or hub name; greedy, so answers repeat themselves."""
+    """Any Hugging Face decoder with a chat template, by folder or hub name; greedy, so answers repeat themselves.
 
-    def __init__(self, model: str, *, device: str = "cpu") -> None:
+    Loaded when it is first asked, on a GPU where there is one: with several processes, or all answers kept from an
+    earlier run, most never ask.
+    """
+
+    def __init__(self, model: str, *, at_once: int = 16) -> None:
+        self.name = f"local:{model}"
+        self._model, self._at_once = model, at_once
+
+    def answers(self, asks: Sequence[Ask], progress: Progress = lambda *_: None) -> list[str]:
+        """StartupError where no decoder can be loaded."""
+        found = list[str]()
+        for first in range(0, len(asks), self._at_once):
+            found += self._answered([question(ask) for ask in asks[first : first + self._at_once]])
+            progress(len(found), len(asks))
+        return found
+
+    @cached_property
+    def _loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(model)
-            self._lm = AutoModelForCausalLM.from_pretrained(model).to(device).eval()
+            tokenizer = AutoTokenizer.from_pretrained(self._model, padding_side="left")
+            lm = AutoModelForCausalLM.from_pretrained(self._model)
         except (OSError, ValueError) as error:
-            raise StartupError(f"teacher {model!r}: no model can be loaded from there ({error})") from error
-        self.name = f"local:{model}"
+            raise StartupError(f"teacher {self._model!r}: no model can be loaded from there ({error})") from error
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return lm.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
 
-    def answers(self, asks: Sequence[Ask], progress: Progress = lambda *_: None) -> list[str]:
-        found = []
-        for done, ask in enumerate(asks, start=1):
-            found.append(self._answer(question(ask)))
-            progress(done, len(asks))
-        return found
-
-    def _answer(self, text: str) -> str:
+    def _answered(self, texts: Sequence[str]) -> list[str]:
         import torch
 
-        inputs = self._tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], add_generation_prompt=True, return_tensors="pt", return_dict=True
-        ).to(self._lm.device)
+        lm, tokenizer = self._loaded
+        inputs = tokenizer.apply_chat_template(
+            [[{"role": "user", "content": text}] for text in texts], add_generation_prompt=True, return_tensors="pt",
+            return_dict=True, padding=True,
+        ).to(lm.device)  # fmt: skip
         with torch.inference_mode():
-            tokens = self._lm.generate(**inputs, max_new_tokens=MOST_ANSWER_TOKENS, do_sample=False)
-        answer = self._tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        return " ".join(answer.split())
+            tokens = lm.generate(**inputs, max_new_tokens=MOST_ANSWER_TOKENS, do_sample=False)
+        answers = tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        return [" ".join(answer.split()) for answer in answers]
 
 
 class _BusyError(Exception):

@@ -77,7 +77,7 @@ def test_a_served_catalog_gives_items_the_ids_that_the_model_was_trained_with(
     keys = list(items_by_key(read_dataset(fresh.data)))
     trained = assigned_sids(fresh.data, fresh.out / "stages" / "sids", keys)
     assert trained.refused == 0
-    assert len(set(trained.sids.items())) == len(keys)
+    assert len({(key.type, sid) for key, sid in trained.sids.items()}) == len(keys), "each item has its own"
     with closing(open_or_create(Settings(catalog=tmp_path / "catalog", model=fresh.out))) as catalog:
         assert isinstance(catalog.encoder.embedder, MixedEmbedder)
         load_files(catalog, [str(fresh.data / "items.jsonl")], embeddings=fresh.out / "embeddings.npy")
@@ -113,6 +113,24 @@ def test_a_run_that_began_before_the_recipe_had_a_field_goes_on(fresh: TrainReci
     del told["samples"]["new_items"]
     file.write_text(json.dumps(told))
     run(fresh)
+
+
+@pytest.mark.parametrize("samples", [{"order": "raw"}, {"fit": "TV"}, {"new_items": 0.1}])
+def test_semantic_ids_that_know_what_is_held_out_are_refused(
+    fresh: TrainRecipe, tmp_path: Path, samples: dict[str, Any]
+) -> None:
+    chosen = recipe(tmp_path, data=fresh.data, out=tmp_path / "model", samples=samples)
+    training = Training(chosen, read_dataset(chosen.data), Console(quiet=True))
+    for stage in (training.start, lambda folder: training.instruct(folder, chosen.out)):
+        with pytest.raises(StartupError, match="its codes would know what is held out; fit again with --order"):
+            stage(fresh.out)
+
+
+def test_the_recipe_of_a_single_stage_says_how_its_semantic_ids_were_fitted(fresh: TrainRecipe, tmp_path: Path) -> None:
+    arguments = ["train", "instruct", str(fresh.data), "--from", str(fresh.out), "--out", str(tmp_path / "model")]
+    done = CliRunner().invoke(app, [*arguments, "--steps", "1"])
+    assert done.exit_code == 0, done.output
+    assert read_trained(tmp_path / "model").sids == fresh.sids
 
 
 def live_catalog(fresh: TrainRecipe, folder: Path, *, without: int = 0) -> Path:

@@ -66,9 +66,11 @@ def test_a_line_that_was_cut_off_is_asked_again(tmp_path: Path) -> None:
     file = tmp_path / "labels.jsonl"
     CachedTeacher(Counting(), file).answers([REASON])
     file.write_text(file.read_text()[:-10])
-    again = Counting()
-    CachedTeacher(again, file).answers([REASON])
+    again, third = Counting(), Counting()
+    found = CachedTeacher(again, file).answers([REASON])
     assert again.asked == 1
+    assert CachedTeacher(third, file).answers([REASON]) == found
+    assert third.asked == 0, "what was cut off is not in the way of what came after it"
 
 
 @contextmanager
@@ -151,9 +153,9 @@ def test_nobody_there_and_nonsense_are_one_line() -> None:
 def test_any_local_decoder_can_teach(tmp_path: Path) -> None:
     model = tiny.model()
     model.save(tmp_path)
-    teacher = LocalTeacher(str(tmp_path))
-    said = teacher.answers([Ask((ITEMS[0],), None)])
-    assert len(said) == 1
-    assert said == teacher.answers([Ask((ITEMS[0],), None)])
+    asks = [Ask((ITEMS[0],), None), REASON, PROFILE]
+    said = LocalTeacher(str(tmp_path), at_once=2).answers(asks)
+    assert said == [LocalTeacher(str(tmp_path)).answers([ask])[0] for ask in asks], "company changes no answer"
+    assert all(said)
     with pytest.raises(StartupError, match="no model can be loaded"):
-        LocalTeacher(str(tmp_path / "nowhere"))
+        LocalTeacher(str(tmp_path / "nowhere")).answers(asks)
