@@ -93,7 +93,7 @@ def evaluate(
         vectors = ItemVectors(dataset, out, embedder, lambda words: told(0, 1, words))
         chosen = _types(types, dataset)
         say = partial(told, 0, 1)
-        with _trained(neo or [], data, dataset, again=again, say=say) as (rankers, searchers, check):
+        with _trained(neo or [], data, dataset, results, again=again, say=say) as (rankers, searchers, check):
             plan = Plan(
                 chosen, _names(models), plan_orders, plan_fits, seeds=seeds, next_items=next_items,
                 new_items=new_items, again=again, known=rankers,
@@ -102,7 +102,7 @@ def evaluate(
             evaluate_search(
                 dataset, chosen, _names(search), results, vectors, told, known=searchers, again=again
             )  # fmt: skip
-            check(results)
+            check()
         told(0, 1, "writing the report")
         tables = write_report(out, dataset, results)
     _show(tables, results, out, json=json)
@@ -120,26 +120,28 @@ def _show(tables: Sequence[TextTable], results: Results, out: Path, *, json: boo
 
 @contextmanager
 def _trained(
-    folders: Sequence[Path], data: Path, dataset: Dataset, *, again: bool, say: Callable[[str], None]
-) -> Iterator[tuple[Mapping[str, Model], Mapping[str, MakeSearcher], Callable[[Results], None]]]:
+    folders: Sequence[Path], data: Path, dataset: Dataset, results: Results, *, again: bool, say: Callable[[str], None]
+) -> Iterator[tuple[Mapping[str, Model], Mapping[str, MakeSearcher], Callable[[], None]]]:
     """The rankers and searchers that there are, with the trained models among them, and the checks of their answers."""
     from neo_runtime.evaluation.models import MODELS, Material, Model
     from neo_runtime.evaluation.run_search import SEARCHERS
 
     if not folders:
-        yield MODELS, SEARCHERS, lambda _: None
+        yield MODELS, SEARCHERS, lambda: None
         return
-    from neo_runtime.evaluation.neo import NeoModels, NeoRanker, NeoSearcher
+    from neo_runtime.evaluation.neo import NEO, NeoModels, NeoRanker, NeoSearcher
 
     with closing(NeoModels(folders, data, dataset)) as models:
+        if dropped := models.claim(results):
+            show.errors.print(f"{dropped} finished runs were of a model that has been trained again; it is asked anew")
 
         def ranker(material: Material, bonus: float = 0.0) -> NeoRanker:
             return NeoRanker(models, material.seed, material.say, bonus=bonus)
 
         yield (
-            {**MODELS, "neo": Model(ranker, is_seeded=True, with_bonus=ranker)},
-            {**SEARCHERS, "neo": lambda _, item_type: NeoSearcher(models, models.searched(), item_type)},
-            lambda results: models.check(results, again=again, say=say),
+            {**MODELS, NEO: Model(ranker, is_seeded=True, with_bonus=ranker)},
+            {**SEARCHERS, NEO: lambda _, item_type: NeoSearcher(models, models.searched(), item_type)},
+            lambda: models.check(results, again=again, say=say),
         )
 
 

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,11 @@ from neo_runtime.errors import DataError, StartupError
 from neo_runtime.evaluation.answers import check_answers
 from neo_runtime.evaluation.content import ContentKnn
 from neo_runtime.evaluation.metrics import DEEPEST
+from neo_runtime.evaluation.models import unfavoured
 from neo_runtime.evaluation.ranker import NONE, Ranked
-from neo_runtime.evaluation.results import Results
+from neo_runtime.evaluation.results import Key, Results
+from neo_runtime.evaluation.run import NEXT_ITEM, orders_of
+from neo_runtime.evaluation.run_search import SEARCH
 from neo_runtime.evaluation.served import Answer, ServedModel
 from neo_runtime.prompt.message import Task, TaskPrompt
 from neo_runtime.training.recipe import TrainRecipe, read_trained
@@ -34,6 +38,8 @@ from neo_runtime.types import ItemKey
 
 BEAMS = 30
 """As in the paper."""
+NEO = "neo"
+"""What trained models are called among rankers and searchers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,22 @@ class Trained:
     @property
     def seed(self) -> int:
         return self.recipe.instruct.seed
+
+    @property
+    def words(self) -> str:
+        """What distinguishes it from others in a report."""
+        samples = self.recipe.samples
+        without = ", new items held out" if samples.new_items else ""
+        return f"neo, {samples.order}, {samples.fit}, seed {self.seed}{without}"
+
+    def digest(self) -> str:
+        """Of all that decides its answers."""
+        digest = hashlib.blake2b(digest_size=8)
+        for path in sorted(self.folder.rglob("*")):
+            if path.suffix in (".safetensors", ".json") and "stages" not in path.relative_to(self.folder).parts:
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "blake2b").digest())
+        return digest.hexdigest()
 
     @classmethod
     def read(cls, folder: Path) -> Trained:
@@ -88,10 +110,12 @@ class NeoModels:
 
     def searched(self) -> Trained:
         """The first that knows all items. DataError where none does: what is searched for is not held out."""
-        for one in self.trained:
-            if not one.recipe.samples.new_items:
-                return one
+        if found := self._all_knowing():
+            return found
         raise DataError("search needs a model that was trained with all items (samples.new_items = 0)")
+
+    def _all_knowing(self) -> Trained | None:
+        return next((one for one in self.trained if not one.recipe.samples.new_items), None)
 
     @contextmanager
     def served(self, trained: Trained) -> Iterator[ServedModel]:
@@ -123,12 +147,27 @@ class NeoModels:
             codebook, sids = served.catalog.codebooks[item_type], served.catalog.reader.pin(keys).sids
         return codebook.decode(codebook.space.unpack(np.array([sids[key] for key in keys], np.uint64)))
 
+    def claim(self, results: Results) -> int:
+        """Drop what the results hold of models that have been trained again since; how many runs these are."""
+        dropped = sum(results.claim(one.words, one.digest(), partial(self._is_of, one)) for one in self.trained)
+        if searched := self._all_knowing():
+            dropped += results.claim(SEARCH, searched.digest(), _is_search)
+        return dropped
+
+    def _is_of(self, one: Trained, key: Key) -> bool:
+        """Whether the run is of the model's lists, fused or not. A search says nothing of who is searched with."""
+        if key.task == SEARCH or NEO not in map(unfavoured, key.model.split("+")):
+            return False
+        samples, (order,) = one.recipe.samples, orders_of(self.dataset, key.item_type, [one.recipe.samples.order])
+        same = (key.order, key.fit, key.seed) == (order, samples.fit, one.seed)
+        return same and (key.task != NEXT_ITEM) == bool(samples.new_items)
+
     def check(self, results: Results, *, again: bool, say: Callable[[str], None] = lambda _: None) -> None:
         """Of the answers of each model, once."""
         for one in self.trained:
-            if again or one.folder.name not in results.checks:
+            if again or one.words not in results.checks:
                 with self.served(one) as served:
-                    results.add_checks(one.folder.name, check_answers(served, self.dataset, say))
+                    results.add_checks(one.words, check_answers(served, self.dataset, say))
 
     def close(self) -> None:
         if self._served is not None:
@@ -208,3 +247,7 @@ class NeoSearcher:
         works = [RankWork(prompt, constraints=Constraints((self._item_type,)), max_results=BEAMS) for prompt in prompts]
         with self._models.served(self._trained) as served:
             return self._models.lists(served.answers(works), self._item_type, k)
+
+
+def _is_search(key: Key) -> bool:
+    return key.task == SEARCH and NEO in key.model.split("+")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,6 +64,7 @@ class _File(msgspec.Struct):
     format: int = FORMAT
     runs: list[Run] = []
     checks: dict[str, list[Check]] = {}
+    models: dict[str, str] = {}
 
 
 class Results:
@@ -100,6 +101,18 @@ class Results:
         np.savez_compressed(self.folder / run.key.file, found=packed, relevant=hits.relevant, width=hits.found.shape[1])
         self._file.runs = [other for other in self.runs if other.key != run.key] + [run]
         self._write()
+
+    def claim(self, what: str, digest: str, is_of: Callable[[Key], bool]) -> int:
+        """Keep no figures of another model than the one with this digest; how many runs had to go. `what` names its
+        place in the report, `is_of` the runs that are its figures.
+        """
+        earlier, self._file.models[what] = self._file.models.get(what), digest
+        stale = [run for run in self.runs if earlier not in (None, digest) and is_of(run.key)]
+        if earlier not in (None, digest):
+            self._file.checks.pop(what, None)
+        self._file.runs = [run for run in self.runs if run not in stale]
+        self._write()
+        return len(stale)
 
     def add_checks(self, model: str, checks: Sequence[Check]) -> None:
         """Of the answers of one trained model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,9 +18,12 @@ from neo_runtime.data.split import Cases, Fit, Order, Part, Split, leave_one_out
 from neo_runtime.errors import DataError, StartupError
 from neo_runtime.evaluation.answers import _f1, check_answers
 from neo_runtime.evaluation.decoding import NEW, VALID, FreeBeams, Samples
+from neo_runtime.evaluation.metrics import Hits
 from neo_runtime.evaluation.neo import BEAMS, NeoModels, NeoRanker, NeoSearcher
 from neo_runtime.evaluation.ranker import NONE
-from neo_runtime.evaluation.results import Check
+from neo_runtime.evaluation.results import Check, Key, Results, Run
+from neo_runtime.evaluation.run import NEW_ITEMS, NEXT_ITEM
+from neo_runtime.evaluation.run_search import SEARCH
 from neo_runtime.evaluation.served import ServedModel
 from neo_runtime.prompt.message import Conversation, Task, TaskPrompt, Turn
 from neo_runtime.prompt.render import PromptRenderer
@@ -228,8 +232,32 @@ def test_one_command_adds_the_model_to_the_report(trained: Path, tmp_path: Path)
     assert done.exit_code == 0, done.output
     report = (tmp_path / "report.md").read_text()
     assert "| neo+pctm | T | shuffled | fused |" in report
-    assert "## answers of model" in report
-    assert "spans that are real items, new words" in report
+    assert "## answers of neo, shuffled, T, seed 0" in report
+    for format_ in ("items alone where a list is asked for", "explained: an item and words", "profile: words alone"):
+        assert f"{format_}, new words" in report
+
+
+def test_figures_of_a_model_that_was_trained_again_are_dropped(
+    trained: Path, models: NeoModels, dataset: Dataset, tmp_path: Path
+) -> None:
+    def run(task: str, name: str, seed: int = 0) -> Run:
+        order, fit = ("", "") if task == SEARCH else ("shuffled", "T")
+        return Run(Key(task, "film", name, order, fit, seed), 1, False, {}, {}, 0, 0)
+
+    kept = [run(NEXT_ITEM, "pctm"), run(NEXT_ITEM, "neo", seed=1), run(NEW_ITEMS, "neo@1"), run(SEARCH, "bm25")]
+    stale = [run(NEXT_ITEM, "neo"), run(NEXT_ITEM, "pctm+neo"), run(SEARCH, "bm25+neo")]
+    results = Results(tmp_path, "data")
+    assert models.claim(results) == 0
+    results.add_checks(models.trained[0].words, [Check("film", "a", 1, 1.0)])
+    for one in (*kept, *stale):
+        results.add(one, Hits(np.zeros((1, 5), np.bool_), np.ones(1, np.int64)))
+    assert models.claim(results) == 0, "it is the same model"
+    again = tmp_path / "again"
+    shutil.copytree(trained / "model", again, ignore=shutil.ignore_patterns("stages"))
+    (again / "model.safetensors").write_bytes((again / "model.safetensors").read_bytes() + b" ")
+    assert NeoModels([again], trained / "data", dataset).claim(results) == len(stale)
+    assert results.runs == kept
+    assert not Results(tmp_path, "data").checks
 
 
 @pytest.mark.parametrize(
