@@ -28,6 +28,8 @@ ITEMS_ASKED = 1_000
 """Of each type, and one query of each kind for each."""
 CHOSEN_BY = 300
 """Items of each type whose queries constants are chosen on."""
+HELD_OUT_OF = 5
+"""Of a folder's own queries."""
 PATH_ATTRIBUTES = ("categories", "category", "genres", "brand", "author", "artist")
 FEWEST_WORDS, MOST_WORDS = 2, 4
 _SHORTEST_MISTYPED = 5
@@ -65,10 +67,28 @@ def held_out_items(items: Sequence[Upsert], count: int, *, seed: int = EVALUATIO
     return [items[place] for place in chosen]
 
 
+class Given(NamedTuple):
+    """A folder's own queries of one type: those that training may see, and those that it may not."""
+
+    trained: list[Query]
+    held_out: list[Query]
+
+
+def given_queries(dataset: Dataset, item_type: str) -> Given:
+    """By what is asked: one in `HELD_OUT_OF` is held out, with all its answers, however the file grows; every one where
+    chance holds out none.
+    """
+    sides = Given([], [])
+    for query in dataset.queries:
+        if query.items[0].type == item_type:
+            is_held_out = _random("held out", query.text).integers(HELD_OUT_OF) == 0
+            (sides.held_out if is_held_out else sides.trained).append(query)
+    return sides if sides.held_out else Given([], sides.trained)
+
+
 def evaluation_queries(dataset: Dataset, item_type: str) -> list[Query]:
-    """Of the data folder, where it holds any of the type, else built; those of a kind beside each other."""
-    given = [query for query in dataset.queries if query.items[0].type == item_type]
-    if given:
+    """Of the data folder, held out of training, where it has any of the type; else built, those of a kind together."""
+    if given := given_queries(dataset, item_type).held_out:
         return given
     asked = held_out_items(dataset.items[item_type], ITEMS_ASKED)
     return sorted(build_queries(asked, seed=EVALUATION_SEED), key=lambda query: query.kind)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from neo_runtime.data.dataset import Dataset
-from neo_runtime.data.queries import evaluation_queries
+from neo_runtime.data.queries import evaluation_queries, given_queries
 from neo_runtime.data.split import Order
 from neo_runtime.errors import StartupError
 from neo_runtime.training.recipe import SamplesRecipe, StageRecipe, TeacherRecipe, TrainRecipe
 from neo_runtime.training.samples.by_fact import Lists, SearchByFacts
 from neo_runtime.training.samples.histories import Histories, HistoryOptions, read_histories
-from neo_runtime.training.samples.items import ItemToText, ItemToType, Search, TextToItem
+from neo_runtime.training.samples.items import GivenSearch, ItemToText, ItemToType, Search, TextToItem
 from neo_runtime.training.samples.labelled import Explained, Profiles
 from neo_runtime.training.samples.mixture import Mixture, Part
 from neo_runtime.training.samples.next_item import NextItem
@@ -49,6 +49,8 @@ def instruct_mixture(
         items = dataset.known_items(name)
         evaluated = {query.text for query in evaluation_queries(dataset, name)}
         parts[f"search, {name}"] = Part(Search(items, evaluated), shares.search)
+        given = GivenSearch(given_queries(dataset, name).trained, {item.key for item in items})
+        parts[f"given searches, {name}"] = Part(given, shares.search)
         parts[f"search by facts, {name}"] = Part(SearchByFacts(items), shares.by_facts)
         parts[f"lists, {name}"] = Part(Lists(items), shares.lists)
         parts[f"item to text, {name}"] = Part(ItemToText(items), shares.describe)

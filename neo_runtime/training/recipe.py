@@ -98,7 +98,9 @@ class SamplesRecipe(_Section):
     dropped_items: Share = Field(0.2, description="Share of a history's items left out, anew in each epoch.")
     next_item: float = Field(1.0, ge=0, description="Recommendation, per window of a history.")
     search: float = Field(
-        0.5, ge=0, description="Search, per item: queries of all kinds of neo_runtime/data/queries.py."
+        0.5,
+        ge=0,
+        description="Search, per item: queries of all kinds of neo_runtime/data/queries.py; per query of the folder.",
     )
     by_facts: float = Field(0.0, ge=0, description="Search by attribute values in running words, per item.")
     lists: float = Field(0.0, ge=0, description="Several items that share an attribute value, per value.")

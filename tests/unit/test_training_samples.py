@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from neo_runtime.data.dataset import Dataset, read_dataset
-from neo_runtime.data.queries import evaluation_queries
+from neo_runtime.data.queries import evaluation_queries, given_queries
 from neo_runtime.data.split import Fit, Order, leave_one_out
 from neo_runtime.errors import DataError
 from neo_runtime.prompt.message import Task, TaskPrompt
@@ -21,7 +22,7 @@ from neo_runtime.training.families import align_mixture, history_options, instru
 from neo_runtime.training.recipe import SamplesRecipe, StageRecipe, checked_recipe
 from neo_runtime.training.samples.by_fact import Lists, SearchByFacts, listed_facts
 from neo_runtime.training.samples.histories import HistoryOptions, read_histories
-from neo_runtime.training.samples.items import ItemToText, ItemToType, Search
+from neo_runtime.training.samples.items import GivenSearch, ItemToText, ItemToType, Search
 from neo_runtime.training.samples.labelled import Explained, Profiles
 from neo_runtime.training.samples.mixture import Mixture, Part
 from neo_runtime.training.samples.next_item import NextItem
@@ -191,6 +192,26 @@ class TestLabelled:
         histories = read_histories(shop, Order.RAW, Fit.T)["book"]
         made = [Profiles(histories, items, TemplateTeacher(items.values()), 10, PLAIN, 5) for _ in range(2)]
         assert [drawn(made[0], place) for place in range(10)] == [drawn(made[1], place) for place in range(10)]
+
+
+def test_a_folders_own_queries_are_learned_but_for_those_that_are_held_out(tmp_path: Path) -> None:
+    write_shop(tmp_path)
+    lines = [{"query": [f"film number {n}", "please"], "items": [f"film/f{n}", "film/f40"]} for n in range(40)]
+    (tmp_path / "queries.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    shop = read_dataset(tmp_path)
+    trained, held_out = given_queries(shop, "film")
+    assert 2 <= len(held_out) <= 16
+    assert len(trained) + len(held_out) == 40
+    assert evaluation_queries(shop, "film") == held_out
+    known = {item.key for item in shop.items["film"]} - {ItemKey("film", "f40")}
+    family = GivenSearch(trained, known)
+    for place, query in enumerate(trained):
+        sample = drawn(family, place)
+        assert query.text in words_of(sample)
+        assert sample.answer == query.items[:1]
+    recipe = checked_recipe({"data": tmp_path, "out": tmp_path}, "test")
+    counts = instruct_mixture(shop, recipe, recipe.instruct, tmp_path / "labels").counts
+    assert counts["given searches, film"] == round(len(trained) * recipe.samples.search)
 
 
 def test_mixed_tasks_have_twenty_wordings_at_least() -> None:

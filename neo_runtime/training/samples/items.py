@@ -8,11 +8,13 @@ import numpy as np
 
 from neo_runtime.catalog.encode import event_text
 from neo_runtime.catalog.item import Upsert
+from neo_runtime.data.line import Query
 from neo_runtime.data.queries import KINDS, build_queries
 from neo_runtime.prompt.message import Task, TaskPrompt
 from neo_runtime.prompt.tasks import TYPE_WORDINGS, ask_type, with_article
 from neo_runtime.training.examples import Sample, task_sample
 from neo_runtime.training.wording import describe
+from neo_runtime.types import ItemKey
 
 MOST_TEXT_CHARS = 240
 _TRIES = 8
@@ -77,3 +79,20 @@ class Search(_OfItems):
                 text = made.text
                 break
         return task_sample(random, TaskPrompt(Task.RETRIEVE, item.key.type, (text,)), (), (item.key,))
+
+
+class GivenSearch:
+    """What users really typed, and one of the items that were right."""
+
+    def __init__(self, queries: Sequence[Query], known: Collection[ItemKey]) -> None:
+        """Answers that are not `known` are none."""
+        right = ((query.text, [key for key in query.items if key in known]) for query in queries)
+        self._searches = [(text, keys) for text, keys in right if keys]
+
+    def __len__(self) -> int:
+        return len(self._searches)
+
+    def sample(self, place: int, random: np.random.Generator) -> Sample:
+        text, keys = self._searches[place]
+        key = keys[int(random.integers(len(keys)))]
+        return task_sample(random, TaskPrompt(Task.RETRIEVE, key.type, (text,)), (), (key,))
