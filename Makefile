@@ -67,7 +67,8 @@ demo-model: .venv/dev
 
 train: .venv/dev
 	@test -d "$(AMAZON)" || { echo "AMAZON=FOLDER names the Amazon 2014 files; docs/data.md describes them"; exit 1; }
-	test -d .neo/amazon || $(BIN)/neo data amazon $(AMAZON) .neo/amazon
+	test -d .neo/amazon || { rm -rf .neo/amazon.new && $(BIN)/neo data amazon $(AMAZON) .neo/amazon.new && \
+		mv .neo/amazon.new .neo/amazon; }
 	$(BIN)/neo train all examples/train.toml
 	$(BIN)/neo evaluate .neo/amazon --out .neo/amazon-report --orders shuffled --neo .neo/amazon-model \
 		--models popularity,item-knn,pctm,ease,neo,neo+pctm,neo+ease --search bm25,neo

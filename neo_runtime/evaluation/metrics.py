@@ -16,7 +16,7 @@ from neo_runtime.data.ragged import Indices, Mask, Ragged
 CUTS = (5, 10, 30)
 DEEPEST = max(CUTS)
 NAMES = tuple(f"{name}@{cut}" for cut in CUTS for name in ("HR", "NDCG"))
-MAIN = "NDCG@10"
+HITS, MAIN = "HR@10", "NDCG@10"
 
 Values = NDArray[np.float64]
 

@@ -95,7 +95,7 @@ def _groups(axes: Axes, rows: Sequence[Row]) -> None:
     shown = rows[-4:]
     names = list(shown[-1].group_means)
     for number, row in enumerate(shown):
-        values = [row.group_means.get(name, (0, np.nan))[1] for name in names]
+        values = [row.group_means[name].main if name in row.group_means else np.nan for name in names]
         axes.scatter(values, range(len(names)), color=COLOURS[number % len(COLOURS)], label=row.key.model, zorder=2)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()

@@ -8,8 +8,16 @@ from typing import NamedTuple
 import numpy as np
 
 from neo_runtime.evaluation.bootstrap import Interval, Spread, interval, paired_difference, spread
-from neo_runtime.evaluation.metrics import MAIN, NAMES, Values, per_question
+from neo_runtime.evaluation.metrics import HITS, MAIN, NAMES, Values, per_question
 from neo_runtime.evaluation.results import Key, Results, Run
+
+
+class Group(NamedTuple):
+    """Of some of the questions: how many, and two metrics."""
+
+    questions: int
+    hits: float
+    main: float
 
 
 class Row(NamedTuple):
@@ -26,15 +34,13 @@ class Row(NamedTuple):
         return self.runs[0].is_fused
 
     @property
-    def group_means(self) -> Mapping[str, tuple[int, float]]:
-        """(questions, main metric) by group."""
-        return {
-            name: (
-                int(self.runs[0].groups[name]["questions"]),
-                float(np.mean([run.groups[name][MAIN] for run in self.runs])),
-            )
-            for name in self.runs[0].groups
-        }
+    def group_means(self) -> Mapping[str, Group]:
+        """Mean over seeds, by the group's name."""
+        return {name: self._group(name) for name in self.runs[0].groups}
+
+    def _group(self, name: str) -> Group:
+        hits, main = (float(np.mean([run.groups[name][metric] for run in self.runs])) for metric in (HITS, MAIN))
+        return Group(int(self.runs[0].groups[name]["questions"]), hits, main)
 
 
 def rows_of(results: Results) -> list[Row]:

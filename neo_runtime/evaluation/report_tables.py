@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from neo_runtime.evaluation.bootstrap import Interval, paired_difference
-from neo_runtime.evaluation.metrics import DEEPEST, MAIN, NAMES
+from neo_runtime.evaluation.metrics import DEEPEST, HITS, MAIN, NAMES
 from neo_runtime.evaluation.models import unfavoured
 from neo_runtime.evaluation.published import Published
-from neo_runtime.evaluation.report_rows import Row, against_best_baseline
+from neo_runtime.evaluation.report_rows import Group, Row, against_best_baseline
 from neo_runtime.evaluation.reserved import EVERY
 from neo_runtime.evaluation.results import Check
 from neo_runtime.sid.report_tables import UNKNOWN, TextTable
@@ -124,19 +124,23 @@ def order_pairs(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
 
 
 def group_tables(rows: Sequence[Row]) -> list[TextTable]:
-    """The main metric by group of questions; a column for each model."""
+    """Hits and the main metric by group of questions; a column for each model."""
     tables = []
     for key, group in groupby(rows, key=lambda row: row.key._replace(model="", seed=0)):
         listed = list(group)
         names = list(dict.fromkeys(name for row in listed for name in row.group_means))
         cells = [
-            (name, f"{listed[0].group_means[name][0]:,}", *(_figure(row.group_means[name][1]) for row in listed))
+            (
+                name,
+                f"{listed[0].group_means[name].questions:,}",
+                *(_both(row.group_means[name]) for row in listed),
+            )
             for name in names
         ]
         if len(cells) > 1:
             columns = ("group", "questions", *(row.key.model for row in listed))
             about = ", ".join(part for part in (key.task, key.order, key.fit) if part)
-            tables.append(TextTable(f"{key.item_type}: {MAIN} by group ({about})", columns, cells))
+            tables.append(TextTable(f"{key.item_type}: {HITS} / {MAIN} by group ({about})", columns, cells))
     return tables
 
 
@@ -192,6 +196,10 @@ def _deviation(row: Row) -> str:
 
 def _figure(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.4f}"
+
+
+def _both(group: Group) -> str:
+    return f"{_figure(group.hits)} / {_figure(group.main)}"
 
 
 def _verdict(difference: Interval) -> str:
