@@ -55,10 +55,11 @@ class GroundedLM(nn.Module):
         self._hooks = _dropout_hooks(self.lm, dropout_share)
 
     def forward(
-        self, input_ids: torch.Tensor, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
-    ) -> dict[str, torch.Tensor]:
+        self, input_ids: torch.Tensor, labels: torch.Tensor, position_ids: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> dict[str, torch.Tensor]:  # fmt: skip
         """{"loss": sum over the targets of [n, t] tokens, divided by `num_items_in_batch` or their number}."""
-        hidden = self.states(input_ids)
+        hidden = self.states(input_ids, position_ids)
         counted = labels != IGNORED
         targets = labels[counted]
         total = self.groups.loss(hidden[counted], targets, self._logits)
@@ -66,8 +67,10 @@ class GroundedLM(nn.Module):
             total = total + 0 * hidden.sum()  # other processes wait for this one's gradients
         return {"loss": total / (max(1, len(targets)) if num_items_in_batch is None else num_items_in_batch)}
 
-    def states(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Hidden states [n, t, width] of tokens [n, t]."""
+    def states(self, tokens: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
+        """Hidden states [n, t, width] of tokens [n, t]. Where `positions` start again another sample begins, which sees
+        nothing of those before it (`refuse_leaks` makes sure of it).
+        """
         looked_up = self.lm.get_input_embeddings()
         if self.rows is None:
             vectors = looked_up(tokens)
@@ -77,7 +80,8 @@ class GroundedLM(nn.Module):
             vectors = torch.where(is_new, embedding((tokens - self._text_size).clamp(min=0), self.rows), text)
         if self._dropout:
             vectors = dropout(vectors, self._dropout, self.training)
-        states: torch.Tensor = self.lm.base_model(inputs_embeds=vectors, use_cache=False).last_hidden_state
+        found = self.lm.base_model(inputs_embeds=vectors, position_ids=positions, use_cache=False)
+        states: torch.Tensor = found.last_hidden_state
         return states
 
     def finish(self) -> None:
@@ -150,6 +154,19 @@ def refuse_unlike(lm: PreTrainedModel) -> None:
         raise ModelError(
             f"models of kind {lm.config.model_type} do more to embeddings or logits than the loss knows of"
         )
+
+
+@torch.no_grad()
+def refuse_leaks(lm: PreTrainedModel) -> None:
+    """ModelError where samples that share a row, as positions tell, see each other."""
+    first, second = torch.tensor([[0, 1, 2]], device=lm.device), torch.tensor([[3, 2, 1, 0]], device=lm.device)
+    places = torch.tensor([[0, 1, 2, 0, 1, 2, 3]], device=lm.device)
+    is_training, body = lm.training, lm.eval().base_model
+    shared = body(input_ids=torch.cat([first, second], dim=1), position_ids=places, use_cache=False).last_hidden_state
+    alone = torch.cat([body(input_ids=one, use_cache=False).last_hidden_state for one in (first, second)], dim=1)
+    lm.train(is_training)
+    if not torch.allclose(shared.float(), alone.float(), atol=0.02 * float(alone.abs().max())):
+        raise ModelError(f"models of kind {lm.config.model_type} cannot keep samples of one row apart; row_tokens = 0")
 
 
 def _dropout_hooks(lm: PreTrainedModel, share: float) -> list[torch.utils.hooks.RemovableHandle]:

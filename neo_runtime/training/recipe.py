@@ -139,6 +139,9 @@ class StageRecipe(_Section):
     epochs: float | None = Field(None, ge=0, description="Passes through the stage's samples; 0 leaves the stage out.")
     steps: int | None = Field(None, ge=0, description="Instead of epochs.")
     batch_tokens: Size | None = Field(None, description="Of a batch on one device. None: 8,192; fresh: 6,144.")
+    row_tokens: int = Field(
+        0, ge=0, description="Length of rows that samples share, none seeing another; 0: a row each, faster on CPUs."
+    )
     accumulation: Size = Field(1, description="Batches that one step is made of, on each device.")
     rate: float | None = Field(
         None, gt=0, description="At its peak. None: 1e-3 to align, 1e-4 to instruct; fresh: 3e-3."

@@ -31,7 +31,7 @@ from neo_runtime.training.card import StageReport, write_card
 from neo_runtime.training.examples import ExampleWriter
 from neo_runtime.training.families import align_mixture, instruct_mixture
 from neo_runtime.training.fitted_on import FittedOn
-from neo_runtime.training.grounded import GroundedLM, Trained, with_lora
+from neo_runtime.training.grounded import GroundedLM, Trained, refuse_leaks, with_lora
 from neo_runtime.training.losses import TokenGroups
 from neo_runtime.training.processes import Processes
 from neo_runtime.training.progress import METRICS_FILE, Told, counted
@@ -125,6 +125,8 @@ class Training:
             raise StartupError(f"{assigned.refused:,} items {advice}")
         mixture = self._mixture(name, stage)
         model = replace(model, learned=joined(model.learned, _by_type(assigned.sids)))
+        if stage.row_tokens:
+            refuse_leaks(model.lm)
         merge = with_lora(model, stage.lora_rank, stage.lora_alpha, 0.0) if stage.trained == "lora" else None
         groups = TokenGroups(
             model.vocabulary, Normalization(stage.normalization), text_weight=stage.text_weight
@@ -133,7 +135,7 @@ class Training:
         writer = ExampleWriter(model, assigned.sids, learn_history=bool(stage.learn_history))
         batches = Batches(
             mixture, writer.write, batch_tokens=stage.batch_tokens or 1, seed=stage.seed,
-            never_learned=groups.never_learned,
+            never_learned=groups.never_learned, row_tokens=stage.row_tokens,
         )  # fmt: skip
         steps = self._steps(stage, mixture, batches)
         self._say(name, mixture, batches, steps, module)

@@ -208,7 +208,7 @@ def test_a_pretrained_decoder_is_aligned_then_instructed(kind: str, trained: str
     stage = {"steps": 3, "batch_tokens": 256, "log_steps": 1}
     chosen = recipe(
         tmp_path, base={"name": pretrained(kind, tmp_path / "base")}, sids={"levels": [8, 8]}, align=stage,
-        instruct=stage | {"trained": trained, "lora_rank": 4},
+        instruct=stage | {"trained": trained, "lora_rank": 4, "row_tokens": 100},
     )  # fmt: skip
     run(chosen)
     aligned = NeoModel.load(chosen.out / "stages" / "aligned").lm.state_dict()
