@@ -31,6 +31,7 @@ from neo_runtime.evaluation.results import Key, Results
 from neo_runtime.evaluation.run import NEXT_ITEM, orders_of
 from neo_runtime.evaluation.run_search import SEARCH
 from neo_runtime.evaluation.served import Answer, ServedModel
+from neo_runtime.evaluation.strangers import check_strangers
 from neo_runtime.prompt.message import Task, TaskPrompt
 from neo_runtime.training.recipe import TrainRecipe, read_trained
 from neo_runtime.training.samples.histories import splits_of
@@ -167,7 +168,9 @@ class NeoModels:
         for one in self.trained:
             if again or one.words not in results.checks:
                 with self.served(one) as served:
-                    results.add_checks(one.words, check_answers(served, self.dataset, say))
+                    checks = check_answers(served, self.dataset, say)
+                    checks += check_strangers(served, self.dataset, one.recipe.samples.order)
+                    results.add_checks(one.words, checks)
 
     def close(self) -> None:
         if self._served is not None:

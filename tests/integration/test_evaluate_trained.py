@@ -15,7 +15,8 @@ from neo_runtime.cli.main import app
 from neo_runtime.data.dataset import Dataset
 from neo_runtime.data.line import Query
 from neo_runtime.data.split import Cases, Fit, Order, Part, Split, leave_one_out
-from neo_runtime.errors import DataError, StartupError
+from neo_runtime.engine.api import Constraints, GenerateWork, RankWork
+from neo_runtime.errors import DataError, NoEligibleItemError, StartupError
 from neo_runtime.evaluation.answers import _f1, check_answers
 from neo_runtime.evaluation.decoding import NEW, VALID, FreeBeams, Samples
 from neo_runtime.evaluation.metrics import Hits
@@ -25,6 +26,7 @@ from neo_runtime.evaluation.results import Check, Key, Results, Run
 from neo_runtime.evaluation.run import NEW_ITEMS, NEXT_ITEM
 from neo_runtime.evaluation.run_search import SEARCH
 from neo_runtime.evaluation.served import ServedModel
+from neo_runtime.evaluation.strangers import check_strangers
 from neo_runtime.prompt.message import Conversation, Task, TaskPrompt, Turn
 from neo_runtime.prompt.render import PromptRenderer
 from neo_runtime.prompt.tasks import say
@@ -210,10 +212,24 @@ def test_every_check_of_answers_is_a_share_and_spans_are_always_real(models: Neo
     assert sum(check.asked for check in real) > 0
 
 
-def test_errors_of_single_requests_are_answers_too(models: NeoModels) -> None:
-    from neo_runtime.engine.api import Constraints, GenerateWork, RankWork
-    from neo_runtime.errors import NoEligibleItemError
+def test_a_user_without_a_history_gets_one_list_beside_the_most_popular_items(
+    models: NeoModels, dataset: Dataset
+) -> None:
+    with models.served(models.trained[0]) as served:
+        checks = {(check.item_type, check.name): check for check in check_strangers(served, dataset, Order.SHUFFLED)}
+        (answer,) = served.answers([RankWork(TaskPrompt(Task.RECOMMEND, "film"), constraints=Constraints(("film",)))])
+    assert set(checks) == {
+        (name, f"without a history: HR@10{who}") for name in ("film", "book") for who in ("", ", by popularity")
+    }
+    split = leave_one_out(dataset.sequences["film"], len(dataset.items["film"]), Order.SHUFFLED)
+    targets = [dataset.items["film"][row].key.id for row in split.cases(Part.TEST).targets.tolist()]
+    assert isinstance(answer, list)
+    listed = {item for row in answer[0].ranked for item in row.item_ids}  # type: ignore[union-attr]
+    found = checks["film", "without a history: HR@10"]
+    assert (found.asked, found.share) == (len(targets), float(np.mean([target in listed for target in targets])))
 
+
+def test_errors_of_single_requests_are_answers_too(models: NeoModels) -> None:
     hello = Conversation((Turn("user", ("hello",)),))
     nothing = RankWork(hello, constraints=Constraints(("film",), allow=frozenset()))
     with models.served(models.trained[0]) as served:

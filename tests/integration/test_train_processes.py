@@ -1,4 +1,4 @@
-"""Real processes: the command line, an interruption, and two processes that train one model."""
+"""Real processes: the command line, and two processes that train one model."""
 
 from __future__ import annotations
 
