@@ -1,4 +1,4 @@
-"""Real processes: the command line, and two processes that train one model."""
+"""Real processes: the command line, two processes that train one model, and their end in the middle."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from neo_runtime.model.checkpoint import NeoModel
 from tests.kit import processes
 from tests.kit.shop import write_shop
+from tests.kit.workers import until
 
 RECIPE = """
 data = "data"
@@ -33,7 +34,8 @@ text_tokens = 400
 [samples]
 labelled = 20
 [instruct]
-steps = 6
+steps = {steps}
+checkpoint_steps = {checkpoint_steps}
 batch_tokens = {tokens}
 accumulation = {accumulation}
 dropout = 0.0
@@ -49,14 +51,39 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write_recipe(folder: Path, out: str, *, accumulation: int = 1, tokens: int = 256) -> Path:
+def write_recipe(
+    folder: Path, out: str, *, accumulation: int = 1, tokens: int = 256, steps: int = 6, checkpoint_steps: int = 500
+) -> Path:
     file = folder / f"{out}.toml"
-    file.write_text(RECIPE.format(out=out, accumulation=accumulation, tokens=tokens))
+    file.write_text(
+        RECIPE.format(out=out, accumulation=accumulation, tokens=tokens, steps=steps, checkpoint_steps=checkpoint_steps)
+    )
     return file
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def started(recipe: Path) -> list[subprocess.Popen[str]]:
+    """Two processes with what torchrun tells each of its own."""
+    port = str(processes.free_port())
+    told = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    command = [sys.executable, "-m", "neo_runtime.cli.main", "train", "all", str(recipe)]
+    return [
+        subprocess.Popen(
+            command, cwd=processes.ROOT, env=os.environ | QUIET | told | {"RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in ("0", "1")
+    ]  # fmt: skip
+
+
+def finished(running: list[subprocess.Popen[str]]) -> str:
+    """What the first one said."""
+    said = [one.communicate(timeout=240)[0] for one in running]
+    assert [one.returncode for one in running] == [0, 0], said
+    return said[0]
 
 
 def test_two_processes_learn_what_one_learns_with_two_batches_a_step(shop: Path) -> None:
@@ -78,6 +105,25 @@ def test_two_processes_learn_what_one_learns_with_two_batches_a_step(shop: Path)
     weights = [load_file(shop / name / "model.safetensors") for name in ("one", "two")]
     assert all(np.allclose(weights[0][name], weights[1][name], atol=5e-3) for name in weights[0])
     assert two.stdout.count("weights are trained") == 1
+
+
+def test_two_processes_that_are_killed_go_on_bit_for_bit(shop: Path) -> None:
+    """In the middle, not at a checkpoint."""
+    for name in ("whole", "killed"):
+        write_recipe(shop, name, steps=40, checkpoint_steps=5)
+    finished(started(shop / "whole.toml"))
+    running, told = started(shop / "killed.toml"), shop / "killed" / "metrics.jsonl"
+    until(lambda: told.exists() and told.read_text().count("\n") > 12, "steps", lambda: str(running[0].poll()), 120)
+    for one in running:
+        one.kill()
+    for one in running:
+        one.communicate()
+    assert not (shop / "killed" / "model.safetensors").exists(), "it was killed before its end"
+    assert "going on after step" in finished(started(shop / "killed.toml"))
+    weights = [load_file(shop / name / "model.safetensors") for name in ("whole", "killed")]
+    assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
+    whole, killed = ([(line["step"], line["loss"]) for line in metrics(shop / name)] for name in ("whole", "killed"))
+    assert whole == killed
 
 
 def test_the_stages_one_by_one(shop: Path, tmp_path: Path) -> None:
