@@ -137,6 +137,8 @@ def _read_items(folder: Path) -> tuple[dict[str, list[Upsert]], dict[ItemKey, _P
             raise DataError(f"{place}: {event.message} [{event.reason}]; an item line has type, id and title at least")
         if not isinstance(event, Upsert):
             raise DataError(f"{place}: deletions and windows do not belong to a data folder; remove the line")
+        if event.embedding is not None:
+            raise DataError(f"{place}: embedding: the recipe's embedder makes them all, from text; leave the field out")
         if event.key in known:
             raise DataError(f"{place}: {event.key} stands in an earlier line too; keep one of them")
         rows = items.setdefault(event.key.type, [])

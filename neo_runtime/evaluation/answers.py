@@ -117,6 +117,7 @@ class _Checks:
         found = [one for one in said if one.keys]
         yield self._share("explained: not in the history", [not {*one.keys} & {*one.history} for one in found])
         yield self._share("explained: facts that the item or the history has", list(self._true_facts(said)))
+        yield self._share("explained: a reason that the history has", [self._has_reason(one) for one in found])
         new = self._asked(
             [self._paraphrased(history, number, PARAPHRASED_REASONS) for number, history in self._numbered]
         )
@@ -170,6 +171,10 @@ class _Checks:
             if stated:
                 true = {fact for item in owners for fact in facts(item)}
                 yield float(np.mean([fact in true for fact in stated]))
+
+    def _has_reason(self, said: Said) -> bool:
+        known = {fact for key in said.history for fact in facts(self._items[key])}
+        return not known.isdisjoint(self._facts.findall(said.text))
 
     def _of_history(self, history: Sequence[ItemKey]) -> set[str]:
         counts = Counter(fact for key in history for fact in facts(self._items[key]))

@@ -95,6 +95,21 @@ def test_items_are_items_and_stand_once(tmp_path: Path) -> None:
         read_dataset(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"type": "film", "id": "9"}', r"line 1: title is missing .*an item line has type, id and title"),
+        ('{"type": "film", "id": "9", "title": 7}', r"line 1: .*title"),
+        ('{"type": "film", "id": "9", "title": "T", "embedding": [0.5, 0.5]}', r"line 1: embedding: .*leave the field"),
+    ],
+)
+def test_what_is_wrong_with_an_item_is_named_with_its_line_and_field(tmp_path: Path, line: str, said: str) -> None:
+    folder = write_folder(tmp_path, {"film": 3, "book": 2}, GOOD)
+    (folder / "items_more.jsonl").write_text(line + "\n")
+    with pytest.raises(DataError, match=said):
+        read_dataset(folder)
+
+
 def test_the_last_item_is_the_test_and_the_one_before_validation() -> None:
     split = leave_one_out(sequences([[0, 1, 2, 3], [4, 5], [2, 1, 0]]), 6, Order.RAW)
     assert [list(row) for row in split.training(Fit.T)] == [[0, 1], [4, 5], [2]], "two items are all for training"
