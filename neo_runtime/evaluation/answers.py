@@ -16,39 +16,56 @@ from neo_runtime.data.dataset import Dataset
 from neo_runtime.engine.api import Decoding, GenerateWork, Span, TextChunk
 from neo_runtime.evaluation.results import Check
 from neo_runtime.evaluation.served import Answer, ServedModel
-from neo_runtime.prompt.message import Conversation, Task, TaskPrompt, Turn
+from neo_runtime.prompt.message import Conversation, Part, Task, TaskPrompt, Turn
 from neo_runtime.prompt.tasks import say, with_article, wordings
 from neo_runtime.training.sids import Served, items_by_key
 from neo_runtime.training.teacher import facts
 from neo_runtime.types import ItemKey
 
 USERS, SEED, LONGEST_HISTORY = 300, 7, 8
-# What comes before a history and after it, in words that no model was trained with: for an item, for an item with the
-# reason, for a user in words.
+# How people may ask for an item, for the reason with it, and for a user in words: by somebody who had not seen what
+# training says it with. They are no good any more once somebody has added wordings because one of them failed.
 PARAPHRASES = (
-    ("Since ", " ended I miss something: {type} perhaps?"),
-    ("Help, my bag has only ", " in it, so find {type} to add!"),
-    ("We finished ", " yesterday. Tomorrow we start {type}."),
-    ("Compared with ", ", what {type_alone} is just as good?"),
-    ("Her birthday is near and she loves ", ": {type} would be great."),
-    ("If ", " were hits, then {type} to sell beside them is what?"),
-    ("Top marks for ", ". Another {type_alone} please!"),
-    ("Looking at ", ", my next {type_alone} is surely"),
-    ("Nothing beats ", ". Where do I go from there, with {type}?"),
-    ("Our shop sold him ", " and he came back for {type}."),
-    ("My shelf holds ", "; one free place is left for {type}."),
-    ("Round off ", " with {type}."),
-    ("Customers with ", " in their cart also order {type}, namely"),
-    ("Bored of ", " by now, I look around for {type}."),
-    ("{type_alone} number five comes after ", ", and it is"),
-    ("Surprise me! You know that ", " made me smile. Bring {type}."),
+    "Over the last few months I've really enjoyed {history}, so could you suggest {type} I haven't come across yet?",
+    "My sister already owns {history} and her birthday is on Friday. What would be {type} she'd love?",
+    "I just finished with {history} and now I'm bored. Find me {type} for tonight, please.",
+    "Since {history} were all big hits with me, which would be {type} to try next?",
+    "{history} are my favorites so far. Got {type} in mind that would go well with them?",
+    "Hi! My order history shows {history}. Please pick {type} that I should get next.",
+    "After {history}, my husband is looking for {type} and I have no clue what to choose.",
+    "Here's what I liked before: {history}. Name {type} that fits.",
+    "A friend of mine can't stop talking about {history}, and I'd like to surprise him with {type}.",
+    "If somebody was into {history}, what's {type} you would point them to?",
+    "We had a great time with {history} last year, and now it's time for {type}. Any ideas?",
+    "Based on {history}, I'd appreciate it if you could recommend just {type}, something new to me.",
+    "Can you help me find {type}? So far I've been happy with {history}.",
+    "I'm in the mood for {type} that would suit someone who loved {history}.",
+    "What's {type} you'd recommend to a person whose past picks include {history}?",
+    "Looking for {type} for my daughter, who has already had lots of fun with {history}.",
 )
-PARAPHRASED_REASONS = ("Justify it.", "How come?", "Argue for it in a sentence.", "What is the link to what I had?")
+PARAPHRASED_REASONS = (
+    "Tell me why you chose it.",
+    "And please explain your pick.",
+    "What makes you think it's a good match?",
+    "I'd also like to know the reason.",
+    "Give me a quick justification too, please.",
+    "Why that one in particular?",
+    "Let me know how you got there.",
+    "A short explanation would be great.",
+)
 PARAPHRASED_PROFILES = (
-    ("What sort of person buys ", "?"),
-    ("Judging by ", ", how would you sum up the owner?"),
-    ("Sketch the character of a reader of ", "."),
-    ("Put the preferences behind ", " into words."),
+    "I've picked {history} over the past year. How would you describe my taste?",
+    "Someone bought {history} from our shop. What do you think this person is into?",
+    "Looking at {history}, what kind of things does this customer seem to enjoy?",
+    "Can you sum up my interests in a few sentences? My recent choices were {history}.",
+    "My new roommate has {history} on his shelf. What does that say about his preferences?",
+    "Please write a short description of the tastes of a person who went for {history}.",
+    "{history} are all things I liked. Put into words what I'm drawn to.",
+    "What sort of person would choose {history}? Describe what they like.",
+    "I'm curious what my picks say about me: {history}. Sketch my likes, please.",
+    "Given that my mom chose {history}, tell me in plain words what she's interested in.",
+    "Here is a user's history: {history}. Describe their general interests and style.",
+    "If you only knew that I had {history}, how would you characterize my preferences?",
 )
 
 
@@ -141,21 +158,17 @@ class _Checks:
         return say(prompt, history, number % len(wordings(prompt))), history
 
     def _paraphrased(
-        self, history: tuple[ItemKey, ...], number: int, reasons: Sequence[str] = ()
+        self, history: tuple[ItemKey, ...], number: int, reasons: Sequence[str] = ("",)
     ) -> tuple[Conversation, tuple[ItemKey, ...]]:  # fmt: skip
         """`reasons`: one of them is asked for too, each with each request in turn."""
         turn, place = divmod(number, len(PARAPHRASES))
-        before, after = (
-            part.format(type=with_article(self._type), type_alone=self._type) for part in PARAPHRASES[place]
-        )
-        reason = f" {reasons[turn % len(reasons)]}" if reasons else ""
-        return Conversation((Turn("user", (before, *history, after + reason)),)), history
+        asked = PARAPHRASES[place].replace("{type}", with_article(self._type))
+        return _around(history, f"{asked} {reasons[turn % len(reasons)]}".rstrip())
 
     def _profiled(
         self, history: tuple[ItemKey, ...], number: int
     ) -> tuple[Conversation, tuple[ItemKey, ...]]:  # fmt: skip
-        before, after = PARAPHRASED_PROFILES[number % len(PARAPHRASED_PROFILES)]
-        return Conversation((Turn("user", (before, *history, after)),)), history
+        return _around(history, PARAPHRASED_PROFILES[number % len(PARAPHRASED_PROFILES)])
 
     def _asked(self, prompts: Sequence[tuple[Conversation, tuple[ItemKey, ...]]]) -> list[Said]:
         decoding = Decoding(max_output_tokens=96, max_items=4)
@@ -182,6 +195,12 @@ class _Checks:
 
     def _share(self, name: str, values: Sequence[float | bool]) -> Check:
         return Check(self._type, name, len(values), float(np.mean(values)) if len(values) else 0.0)
+
+
+def _around(history: tuple[ItemKey, ...], words: str) -> tuple[Conversation, tuple[ItemKey, ...]]:
+    before, after = words.split("{history}")
+    parts: tuple[Part, ...] = (before, *history, after)
+    return Conversation((Turn("user", tuple(part for part in parts if part)),)), history
 
 
 def _read(answer: Answer, history: Sequence[ItemKey]) -> Said:
