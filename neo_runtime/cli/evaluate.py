@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -48,8 +48,13 @@ def evaluate(
         ),
     ] = None,
     types: Annotated[str, typer.Option(help="Item types; none: all that have interactions.", metavar="TYPE,…")] = "",
-    orders: Annotated[str, typer.Option(help="Order of a user's items of one day.")] = "raw,shuffled",
-    fit: Annotated[str, typer.Option(help="Fitted on train (T), or on train and validation (TV).")] = "T",
+    orders: Annotated[
+        str, typer.Option(help="Order of a user's items of one day; none: that of the --neo models, else raw,shuffled.")
+    ] = "",
+    fit: Annotated[
+        str,
+        typer.Option(help="Fitted on train (T), or on train and validation (TV); none: as the --neo models, else T."),
+    ] = "",
     seeds: Annotated[int, typer.Option(help="Fits of a model that learns from a random start.", min=1)] = 1,
     search: Annotated[
         str, typer.Option(help="Searchers: bm25, dense, or two fused, bm25+dense; '': no search.", metavar="NAME,…")
@@ -70,7 +75,7 @@ def evaluate(
 
     neo evaluate my-data --out results --models sasrec,pctm+sasrec --fit T,TV --seeds 3
 
-    neo evaluate my-data --out results --neo my-model --models neo,pctm+neo --search bm25,neo --orders shuffled
+    neo evaluate my-data --out results --neo my-model --models neo,pctm+neo --search bm25,neo
     """
     from neo_runtime import heap
 
@@ -85,7 +90,8 @@ def evaluate(
     from neo_runtime.evaluation.run import evaluate as evaluate_rankers
     from neo_runtime.evaluation.run_search import evaluate_search
 
-    plan_orders, plan_fits = _chosen(orders, Order, "--orders"), _chosen(fit, Fit, "--fit")
+    plan_orders = _chosen(orders, Order, "--orders") or _of_models(neo, "order") or list(Order)
+    plan_fits = _chosen(fit, Fit, "--fit") or _of_models(neo, "fit") or [Fit.T]
     with _bar(quiet=json) as told:
         told(0, 1, f"reading {data}")
         dataset = read_dataset(data)
@@ -174,6 +180,15 @@ def _chosen(text: str, kind: type[S], option: str) -> list[S]:
         return [kind(name) for name in _names(text)]
     except ValueError as error:
         raise typer.BadParameter(f"{option} {text}: write {', '.join(kind)}, or several with commas") from error
+
+
+def _of_models(folders: Sequence[Path] | None, field: Literal["order", "fit"]) -> list[Any]:
+    """What they were trained on: nothing else can be asked of them."""
+    if not folders:
+        return []
+    from neo_runtime.evaluation.neo import Trained
+
+    return sorted({getattr(Trained.read(folder).recipe.samples, field) for folder in folders})
 
 
 @contextmanager
