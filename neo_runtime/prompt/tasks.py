@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 from neo_runtime.prompt.message import Conversation, Part, Task, TaskPrompt, Turn
@@ -12,8 +12,7 @@ from neo_runtime.types import ItemKey
 # {type}: the wanted item type with article; {subject}: the query or item; {history}: the user's items, oldest first.
 # Task, type and format stand in these words and nowhere else: that is how a model is steered (NEO, stage 3). What is
 # said of a history and what is then asked for are combined freely, so that a model learns which of the words count; the
-# paper has twenty wordings of each mixed task. Small words (it, this, would) stand in requests as well as in what asks
-# for a reason: a model that met them in one place alone takes them for a sign of it.
+# paper has twenty wordings of each mixed task.
 _LEADS = (
     "I liked {history}.",
     "I enjoyed {history}.",
@@ -25,34 +24,6 @@ _LEADS = (
     "A user's history: {history}.",
     "{history}: these I liked.",
     "The last ones were {history}.",
-    "So far I have picked {history}.",
-    "On my list there are {history}.",
-    "This is what we know: {history}.",
-    "It began with {history}.",
-    "{history} are what a friend of mine chose.",
-    "She likes {history}.",
-    "A while ago there were {history}.",
-    "In our collection: {history}.",
-    "I had {history}, and I was happy.",
-    "{history} would be on any list of mine.",
-    "I bought {history} last month.",
-    "Recently I ordered {history}.",
-    "My sister loves {history}.",
-    "He read, watched or heard {history}.",
-    "On my shelf stand {history}.",
-    "In the cart: {history}.",
-    "We finished {history} yesterday.",
-    "I just got through {history}.",
-    "{history} made my week.",
-    "You know that I own {history}.",
-    "So far I could not get enough of {history}.",
-    "For her birthday she got {history}.",
-    "The kids keep coming back to {history}.",
-    "Our customer took {history}.",
-    "Thanks to you I found {history}.",
-    "I grew up with {history}.",
-    "Somebody gave me {history}, and how glad I am!",
-    "You can tell that {history} are my thing.",
 )
 _REQUESTS = (
     "Recommend {type}.",
@@ -65,34 +36,6 @@ _REQUESTS = (
     "I am in the mood for {type}.",
     "Find me {type} that goes with them.",
     "Is there {type} like that?",
-    "Now it is time for {type}.",
-    "What about {type}?",
-    "Let this be followed by {type}.",
-    "Would you choose {type}?",
-    "Tell me of {type}.",
-    "It can be {type} I do not know.",
-    "Give me {type} that they would like.",
-    "Make the next one {type}.",
-    "Could there be {type} in the same spirit?",
-    "For this person {type}, please.",
-    "Can you suggest {type}?",
-    "Could you name {type} next?",
-    "How about {type}?",
-    "What would you pick: {type}?",
-    "Please find {type} that suits me.",
-    "I would like {type} as a gift.",
-    "Help me choose {type}.",
-    "Now I am looking for {type}.",
-    "Do you know {type} that is just as good?",
-    "Got {type} to go on with?",
-    "Which would be {type} that I do not own?",
-    "Bring me {type} of the same kind.",
-    "Any idea for {type}?",
-    "Does {type} come to your mind?",
-    "I think I want {type}.",
-    "It should be {type} this time.",
-    "Also get me {type}, please.",
-    "Next in line is {type}: which one?",
 )
 _OPENINGS = (
     "Recommend {type}",
@@ -102,16 +45,6 @@ _OPENINGS = (
     "Choose {type}",
     "I want {type}",
     "What is {type}",
-    "Give me {type}",
-    "Would there be {type}",
-    "I could use {type}",
-    "Tell me of {type}",
-    "It is time for {type}",
-    "Can you find {type}",
-    "Please suggest {type}",
-    "I am looking for {type}",
-    "Do you have {type}",
-    "Help me find {type}",
 )
 _CLOSINGS = (
     "for someone who liked {history}.",
@@ -120,15 +53,6 @@ _CLOSINGS = (
     "given {history}.",
     "that goes with {history}?",
     "for a user who has {history}?",
-    "in the manner of {history}.",
-    "as I like {history}.",
-    "to put beside {history}.",
-    "for this one, whose list is {history}.",
-    "for my friend who loves {history}.",
-    "now that I bought {history}.",
-    "if you know that I own {history}?",
-    "since I finished {history}.",
-    "similar to {history}.",
 )
 _REASONS = (
     "Say why.",
@@ -137,28 +61,6 @@ _REASONS = (
     "Tell me what makes it fit.",
     "What do they share?",
     "Describe why I would like it.",
-    "And why?",
-    "Add a reason.",
-    "Why this one?",
-    "I want to know why.",
-    "Justify the choice.",
-    "How does it relate to them?",
-    "What speaks for it?",
-    "What is the connection?",
-    "Argue for it.",
-    "On what grounds?",
-    "What led you to it?",
-    "Motivate your pick.",
-    "Convince me.",
-    "How come?",
-    "Because of what?",
-    "Why does it suit me?",
-    "What makes you think so?",
-    "Please include your reasoning.",
-    "Also tell me why you chose it.",
-    "Can you explain your thinking?",
-    "What was the deciding factor?",
-    "A short rationale, please.",
 )
 _PORTRAITS = (
     "Describe my taste.",
@@ -171,20 +73,6 @@ _PORTRAITS = (
     "Summarise the interests.",
     "What do they have in common?",
     "Who would like them? Describe them.",
-    "Sum up the taste.",
-    "Judge the person by them.",
-    "What kind of person is that?",
-    "Sketch the owner.",
-    "Put my preferences into words.",
-    "What do I tend to like?",
-    "Which interests show?",
-    "How would you describe this customer?",
-    "Characterise the user.",
-    "What can you tell about the buyer?",
-    "What is the common thread?",
-    "Tell me what I am about.",
-    "Analyse the taste.",
-    "Who am I as a customer?",
 )
 
 
@@ -246,7 +134,6 @@ TYPE_WORDINGS = (
     "What type is {subject}?",
     "Is {subject} one of which kind?",
 )
-_WHY_EVERY = len(_REASONS) + 1  # of the wordings that ask for a reason: each of them in turn
 _SLOT = re.compile(r"(\{type\}|\{subject\}|\{history\})")
 _WITHOUT_HISTORY = {Task.RECOMMEND: "Recommend {type}.", Task.EXPLAIN: "Recommend {type} and say why."}
 
@@ -254,13 +141,6 @@ _WITHOUT_HISTORY = {Task.RECOMMEND: "Recommend {type}.", Task.EXPLAIN: "Recommen
 def with_article(item_type: str) -> str:
     """`a film`, `an artist`: type names are the catalog's own words."""
     return f"an {item_type}" if item_type[:1].lower() in "aeiou" else f"a {item_type}"
-
-
-def spoken() -> Iterator[str]:
-    """Wordings in which every one of their words stands often: what a tokenizer is fitted on."""
-    for task, said in WORDINGS.items():
-        yield from said[::_WHY_EVERY] if task is Task.EXPLAIN else said
-    yield from (*PROFILE_WORDINGS, *TYPE_WORDINGS)
 
 
 def wordings(prompt: TaskPrompt) -> tuple[str, ...]:

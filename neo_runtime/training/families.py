@@ -16,7 +16,7 @@ from neo_runtime.training.samples.histories import Histories, HistoryOptions, re
 from neo_runtime.training.samples.items import GivenSearch, ItemToText, ItemToType, Search, TextToItem
 from neo_runtime.training.samples.labelled import Explained, Profiles
 from neo_runtime.training.samples.mixture import Mixture, Part
-from neo_runtime.training.samples.next_item import NextItem, Strangers
+from neo_runtime.training.samples.next_item import NextItem
 from neo_runtime.training.sids import items_by_key
 from neo_runtime.training.teacher import CachedTeacher, Teacher, TemplateTeacher
 from neo_runtime.training.teacher_models import EndpointTeacher, LocalTeacher
@@ -60,7 +60,6 @@ def instruct_mixture(
     for name, rows in histories.items():
         family = NextItem(rows, options, every_prefix=bool(stage.learn_history))
         parts[f"next item, {name}"] = Part(family, shares.next_item)
-        parts[f"next item without a history, {name}"] = Part(Strangers(rows), shares.strangers)
     if shares.labelled and (shares.explain or shares.profile):
         parts |= _labelled(dataset, recipe, stage, histories, labels, say)
     return Mixture(parts, seed=stage.seed)

@@ -97,9 +97,6 @@ class SamplesRecipe(_Section):
     context_share: float = Field(0.5, ge=0, le=1, description="Of the histories that say what the user did elsewhere.")
     dropped_items: Share = Field(0.2, description="Share of a history's items left out, anew in each epoch.")
     next_item: float = Field(1.0, ge=0, description="Recommendation, per window of a history.")
-    strangers: float = Field(
-        0.01, ge=0, description="Recommendation to somebody of whom nothing is known, per interaction."
-    )
     search: float = Field(
         0.5,
         ge=0,

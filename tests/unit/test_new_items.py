@@ -86,8 +86,7 @@ def test_no_sample_of_any_family_holds_a_new_item(
     mixtures = [align_mixture(kept_out, stage), instruct_mixture(kept_out, recipe, stage, tmp_path / "labels")]
     families = {name.split(",")[0] for mixture in mixtures for name in mixture.counts}
     assert families == {
-        "item to text", "text to item", "item to type", "search", "next item", "next item without a history",
-        "explain", "profile",
+        "item to text", "text to item", "item to type", "search", "next item", "explain", "profile",
     }  # fmt: skip
     keys = set(new_keys(kept_out))
     titles = [item.title for name in kept_out.items for item in kept_out.later_items(name)]

@@ -57,10 +57,6 @@ class Histories:
         keys = self._keys[self.item_type]
         return [keys[place] for place in items.tolist()]
 
-    def key(self, place: int) -> ItemKey:
-        """Of one of all rows' items."""
-        return self._keys[self.item_type][int(self.rows.values[place])]
-
     def elsewhere(self, row: int, options: HistoryOptions, random: np.random.Generator) -> list[ItemKey]:
         """Items of other types, oldest first within a type; none for most samples where that share is low."""
         if not len(self._others.items[row]) or random.random() >= options.context_share:

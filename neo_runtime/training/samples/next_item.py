@@ -32,17 +32,3 @@ class NextItem:
             random, TaskPrompt(Task.RECOMMEND, target.type), [*elsewhere, *history], (target,),
             context_items=len(elsewhere),
         )  # fmt: skip
-
-
-class Strangers:
-    """An item for somebody of whom nothing is known: any that somebody had, so the popular ones most often."""
-
-    def __init__(self, histories: Histories) -> None:
-        self._histories = histories
-
-    def __len__(self) -> int:
-        return len(self._histories.rows.values)
-
-    def sample(self, place: int, random: np.random.Generator) -> Sample:
-        target = self._histories.key(place)
-        return task_sample(random, TaskPrompt(Task.RECOMMEND, target.type), (), (target,))
