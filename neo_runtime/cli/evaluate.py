@@ -32,6 +32,12 @@ Rankers = Annotated[
         metavar="NAME,…",
     ),
 ]
+Orders = Annotated[
+    str, typer.Option(help="Order of a user's items of one day; none: that of the --neo models, else raw,shuffled.")
+]
+Fits = Annotated[
+    str, typer.Option(help="Fitted on train (T), or on train and validation (TV); none: as the --neo models, else T.")
+]
 NextItems = Annotated[
     bool, typer.Option("--next-items/--no-next-items", help="Ask for the next item among all items.")
 ]  # fmt: skip
@@ -48,13 +54,8 @@ def evaluate(
         ),
     ] = None,
     types: Annotated[str, typer.Option(help="Item types; none: all that have interactions.", metavar="TYPE,…")] = "",
-    orders: Annotated[
-        str, typer.Option(help="Order of a user's items of one day; none: that of the --neo models, else raw,shuffled.")
-    ] = "",
-    fit: Annotated[
-        str,
-        typer.Option(help="Fitted on train (T), or on train and validation (TV); none: as the --neo models, else T."),
-    ] = "",
+    orders: Orders = "",
+    fit: Fits = "",
     seeds: Annotated[int, typer.Option(help="Fits of a model that learns from a random start.", min=1)] = 1,
     search: Annotated[
         str, typer.Option(help="Searchers: bm25, dense, or two fused, bm25+dense; '': no search.", metavar="NAME,…")

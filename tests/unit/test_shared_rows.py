@@ -79,7 +79,7 @@ def test_a_decoder_that_mixes_samples_of_a_row_is_refused(monkeypatch: pytest.Mo
 def test_batches_of_shared_rows_hold_as_many_tokens() -> None:
     model = tiny.model()
     write = ExampleWriter(model, learning.SIDS).write
-    batches = Batches(learning.Histories(), write, batch_tokens=600, count=64, row_tokens=100)
+    batches = Batches(learning.Histories(), write, batch_tokens=1_200, count=64, row_tokens=300)
     found = [batches[number] for number in range(64)]
-    assert np.mean([batch["input_ids"].numel() for batch in found]) == pytest.approx(600, rel=0.1)
+    assert np.mean([batch["input_ids"].numel() for batch in found]) == pytest.approx(1_200, rel=0.1)
     assert np.mean([float((batch["position_ids"] == 0).sum()) for batch in found]) > 6, "several samples a row"
