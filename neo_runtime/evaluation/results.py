@@ -106,13 +106,15 @@ class Results:
         """Keep no figures of another model than the one with this digest; how many runs had to go. `what` names its
         place in the report, `is_of` the runs that are its figures.
         """
-        earlier, self._file.models[what] = self._file.models.get(what), digest
-        stale = [run for run in self.runs if earlier not in (None, digest) and is_of(run.key)]
-        if earlier not in (None, digest):
-            self._file.checks.pop(what, None)
-        self._file.runs = [run for run in self.runs if run not in stale]
+        if self._file.models.get(what) == digest:
+            return 0
+        self._file.models[what] = digest
+        kept = [run for run in self.runs if not is_of(run.key)]
+        dropped = len(self.runs) - len(kept)
+        self._file.runs = kept
+        self._file.checks.pop(what, None)
         self._write()
-        return len(stale)
+        return dropped
 
     def add_checks(self, model: str, checks: Sequence[Check]) -> None:
         """Of the answers of one trained model."""
