@@ -111,13 +111,10 @@ def shared_rows(examples: Sequence[Example], row_tokens: int) -> list[Row]:
     return rows
 
 
-def padded(run: Sequence[Example], never_learned: int | None = None) -> Batch:
-    """One batch of some examples, a row each. `never_learned`: a token that is nobody's target."""
-    return batch_of([[example] for example in run], never_learned)
-
-
 def batch_of(rows: Sequence[Row], never_learned: int | None = None) -> Batch:
-    """One batch. Positions of padding are 0, so that it is nobody's context where rows are shared."""
+    """One batch. Positions of padding are 0, so that it is nobody's context where rows are shared. `never_learned`: a
+    token that is nobody's target.
+    """
     shape = len(rows), max(map(_length, rows))
     tokens, positions, targets = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(shape, IGNORED, np.int64)
     for number, row in enumerate(rows):

@@ -11,8 +11,8 @@ from transformers import TrainerCallback
 from neo_runtime.engine.span import Normalization
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.prompt.message import Task, TaskPrompt
-from neo_runtime.training.batches import Batches
-from neo_runtime.training.examples import ExampleWriter, Sample, task_sample
+from neo_runtime.training.batches import Batch, Batches, batch_of
+from neo_runtime.training.examples import Example, ExampleWriter, Sample, task_sample
 from neo_runtime.training.grounded import GroundedLM, Trained
 from neo_runtime.training.losses import TokenGroups
 from neo_runtime.training.trainer import Optimization, fit
@@ -57,6 +57,11 @@ def train(
     fit(module, batches, optimization, folder, callbacks, use_cpu=True)
     module.finish()
     return module
+
+
+def padded(run: Sequence[Example], never_learned: int | None = None) -> Batch:
+    """A row each."""
+    return batch_of([[example] for example in run], never_learned)
 
 
 def weights(model: NeoModel) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 from neo_runtime.engine.span import Normalization
 from neo_runtime.errors import ModelError
 from neo_runtime.model.checkpoint import NeoModel
-from neo_runtime.training.batches import Batches, equal_cuts, padded
+from neo_runtime.training.batches import Batches, equal_cuts
 from neo_runtime.training.examples import Example, ExampleWriter
 from neo_runtime.training.grounded import GroundedLM, Trained, with_lora
 from neo_runtime.training.losses import IGNORED, TokenGroups
@@ -30,7 +30,7 @@ BOTH = pytest.mark.parametrize("make", [tiny.model, tiny.llama], ids=["tied qwen
 
 def batch_of(model: NeoModel, count: int = 6) -> dict[str, torch.Tensor]:
     write = ExampleWriter(model, learning.SIDS, learn_history=True).write
-    return padded([write(learning.Histories().sample(number)) for number in range(count)])
+    return learning.padded([write(learning.Histories().sample(number)) for number in range(count)])
 
 
 def reference_loss(model: NeoModel, batch: dict[str, torch.Tensor], normalization: Normalization) -> float:
@@ -115,7 +115,7 @@ def test_a_sample_in_a_batch_has_the_logits_that_it_has_alone() -> None:
     module = GroundedLM(model, TokenGroups(model.vocabulary, Normalization.LEVEL), Trained.ALL).eval()
     write = ExampleWriter(model, learning.SIDS).write
     examples = [write(learning.Histories().sample(number)) for number in range(8)]
-    together = module.states(padded(examples)["input_ids"])
+    together = module.states(learning.padded(examples)["input_ids"])
     for row, example in enumerate(examples):
         alone = module.states(torch.tensor([example.tokens]))[0]
         assert torch.allclose(together[row, : len(alone)], alone, atol=1e-5)
@@ -153,7 +153,7 @@ def test_a_pool_is_cut_into_as_many_batches_as_it_should_be() -> None:
 
 
 def test_padding_and_the_closing_marker_are_nothing_to_learn() -> None:
-    batch = padded([Example([1, 2, 3, 9], [True] * 4), Example([4, 5], [False, True])], never_learned=9)
+    batch = learning.padded([Example([1, 2, 3, 9], [True] * 4), Example([4, 5], [False, True])], never_learned=9)
     assert batch["input_ids"].tolist() == [[1, 2, 3, 9], [4, 5, 0, 0]]
     assert batch["labels"].tolist() == [[2, 3, IGNORED, IGNORED], [5, IGNORED, IGNORED, IGNORED]]
 
@@ -199,7 +199,7 @@ def test_two_accumulated_halves_are_one_batch(tmp_path: Path) -> None:
     write = ExampleWriter(tiny.model(), learning.SIDS).write
     examples = [write(learning.Histories().sample(number)) for number in range(9)]
     file = tmp_path / "metrics.jsonl"
-    for batches in ([padded(examples)], [padded(examples[:2]), padded(examples[2:])]):
+    for batches in ([learning.padded(examples)], [learning.padded(examples[:2]), learning.padded(examples[2:])]):
         model, told = tiny.model(), Told(str(len(batches)), file, Console(quiet=True))
         module = GroundedLM(model, TokenGroups(model.vocabulary, Normalization.LEVEL), Trained.ALL)
         optimization = Optimization(1, 1e-2, warmup_steps=0, accumulation=len(batches), log_steps=1)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from neo_runtime.engine.span import Normalization
 from neo_runtime.errors import ModelError
 from neo_runtime.model.checkpoint import NeoModel
-from neo_runtime.training.batches import Batches, batch_of, padded, shared_rows
+from neo_runtime.training.batches import Batches, batch_of, shared_rows
 from neo_runtime.training.examples import Example, ExampleWriter
 from neo_runtime.training.grounded import GroundedLM, Trained, refuse_leaks
 from neo_runtime.training.losses import TokenGroups
@@ -47,7 +47,7 @@ def test_shared_rows_teach_what_rows_of_their_own_teach() -> None:
     write = ExampleWriter(model, learning.SIDS, learn_history=True).write
     examples = [write(learning.Histories().sample(number)) for number in range(40)]
     found = []
-    for batch in (padded(examples), batch_of(shared_rows(examples, 200))):
+    for batch in (learning.padded(examples), batch_of(shared_rows(examples, 200))):
         module.zero_grad()
         loss = module(**batch)["loss"]
         loss.backward()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from neo_runtime.prompt.message import Task, TaskPrompt
 from neo_runtime.prompt.render import PromptRenderer
 from neo_runtime.prompt.tasks import say
-from neo_runtime.training.batches import padded
 from neo_runtime.training.examples import Example, ExampleWriter, Sample
 from neo_runtime.training.losses import IGNORED
 from neo_runtime.types import ItemKey
-from tests.kit import tiny
+from tests.kit import learning, tiny
 
 FILM, BOOK = ItemKey("film", "a"), ItemKey("book", "b")
 SIDS = {FILM: 77, BOOK: 9}
@@ -40,7 +39,7 @@ def test_the_loss_is_on_the_answer_alone_or_on_the_codes_of_the_history_too() ->
 
 
 def test_a_batch_predicts_the_next_token_and_padding_nothing() -> None:
-    batch = padded([Example([4, 5], [False, True]), Example([1, 2, 3], [False, True, True])])
+    batch = learning.padded([Example([4, 5], [False, True]), Example([1, 2, 3], [False, True, True])])
     tokens, targets = batch["input_ids"], batch["labels"]
     assert tokens.tolist() == [[4, 5, 0], [1, 2, 3]]
     assert targets.tolist() == [[5, IGNORED, IGNORED], [2, 3, IGNORED]]
