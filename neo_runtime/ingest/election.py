@@ -24,9 +24,8 @@ from kafka.structs import OffsetAndMetadata
 
 from neo_runtime.errors import SupersededError
 from neo_runtime.ingest.broker import BACKOFF_MAX_S, BrokerUnavailableError, close_quietly, dial
-from neo_runtime.ingest.source import CONSUMER_OPTIONS, Offsets
+from neo_runtime.ingest.source import CONSUMER_OPTIONS, Offsets, poll_as_member
 
-POLL_MS = 200  # a poll without waiting would never get through joining a group
 TELL_EVERY_S = 1.0
 ANSWER_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 3.0
@@ -130,10 +129,7 @@ class Seat(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _serve(self, consumer: Any) -> None:
         while not self._ended.is_set():
-            consumer.poll(timeout_ms=POLL_MS)
-            if consumer._coordinator.rebalance_in_progress():
-                # A poll that runs out in the middle of joining may never come back to it: no heartbeats, no commits.
-                consumer._coordinator.request_rejoin()
+            poll_as_member(consumer)
             self._answer(consumer)
             if self.held and time.monotonic() >= self._tell_at:
                 self._tell(consumer)

@@ -33,13 +33,12 @@ from neo_runtime.embed.base import Embedder, Vectors, of_type
 from neo_runtime.errors import EventError, StartupError
 from neo_runtime.ingest.broker import TOO_LARGE, BrokerUnavailableError, Outage, close_quietly, dial, end_producer
 from neo_runtime.ingest.event import CONTENT_TYPE, PROTOBUF, decode, encode
-from neo_runtime.ingest.source import CONSUMER_OPTIONS, cut, raw_record
+from neo_runtime.ingest.source import CONSUMER_OPTIONS, cut, poll_as_member, raw_record
 from neo_runtime.ingest.transactions import TRANSACTION_OPTIONS
 from neo_runtime.observability import metrics
 
 GROUP_PREFIX = "neo-embedder."
 ORIGIN = "neo.origin"
-POLL_MS = 200
 ANSWER_TIMEOUT_MS = 30_000
 # Readers of the target, and whoever takes over, wait so long for the open transaction of a member that was killed.
 TRANSACTION_TIMEOUT_MS = 10_000
@@ -88,7 +87,7 @@ class EmbeddingStage:
         try:
             if self._consumer is None:
                 self._connect()
-            fetched = self._consumer.poll(timeout_ms=POLL_MS)
+            fetched = poll_as_member(self._consumer)
             records = [raw_record(record) for batch in fetched.values() for record in batch]
             group = self._consumer.group_metadata()
             if records and group.generation_id < 0:  # the broker takes offsets from nobody in particular, unchecked

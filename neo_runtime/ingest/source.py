@@ -44,12 +44,22 @@ CONSUMER_OPTIONS: dict[str, Any] = {
     "max_poll_records": 1_000,
     "metrics_enabled": False,
 }
+POLL_MS = 200  # a poll without waiting would never get through joining a group
 CHECK_EVERY_S = 5.0
 ANSWER_TIMEOUT_MS = 3_000
 MADE_ANEW = (OffsetOutOfRangeError, LogTruncationError)  # what says so of a topic; connecting again tells the rest
 CLOSE_TIMEOUT_MS = 1_000
 
 _log = structlog.get_logger(__name__)
+
+
+def poll_as_member(consumer: Any) -> Mapping[TopicPartition, Sequence[Any]]:
+    """What a member of a group is given within `POLL_MS`."""
+    fetched: Mapping[TopicPartition, Sequence[Any]] = consumer.poll(timeout_ms=POLL_MS)
+    if consumer._coordinator.rebalance_in_progress():
+        # A poll that runs out in the middle of joining may never come back to it: no heartbeats, no commits.
+        consumer._coordinator.request_rejoin()
+    return fetched
 
 
 class RecordSource(Protocol):

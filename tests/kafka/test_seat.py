@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from neo_runtime.ingest import election
+from neo_runtime.ingest import source
 from neo_runtime.ingest.broker import BrokerUnavailableError
 from neo_runtime.ingest.election import Seat
 from tests.kit import brokers
@@ -22,7 +22,7 @@ SOON_S = 30
 def test_a_rebalance_that_a_poll_cuts_short_is_finished(
     bootstrap: str, topics: Topics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(election, "POLL_MS", 5)  # joining takes longer
+    monkeypatch.setattr(source, "POLL_MS", 5)  # joining takes longer
     name = f"{topics.assignments}.seat"
     brokers.make_topic(bootstrap, name)
     with closing(Seat(bootstrap, name, f"group.{name}", "member", session_timeout_s=6)) as seat:
