@@ -70,7 +70,7 @@ train: .venv/dev
 	test -d .neo/amazon || { rm -rf .neo/amazon.new && $(BIN)/neo data amazon $(AMAZON) .neo/amazon.new && \
 		mv .neo/amazon.new .neo/amazon; }
 	$(BIN)/neo train all examples/train.toml
-	$(BIN)/neo evaluate .neo/amazon --out .neo/amazon-report --orders shuffled --neo .neo/amazon-model \
+	$(BIN)/neo evaluate .neo/amazon --out .neo/amazon-report --neo .neo/amazon-model \
 		--models popularity,item-knn,pctm,ease,neo,neo+pctm,neo+ease --search bm25,neo
 
 kafka: .venv/dev

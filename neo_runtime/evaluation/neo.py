@@ -17,7 +17,7 @@ import numpy as np
 
 from neo_runtime.data.dataset import Dataset
 from neo_runtime.data.line import Query
-from neo_runtime.data.ragged import Mask
+from neo_runtime.data.ragged import Indices, Mask
 from neo_runtime.data.split import NEW_SHARE, Asked, Fit, Part, Split, keep_out, new_among, other_types
 from neo_runtime.embed.base import Vectors
 from neo_runtime.engine.api import Constraints, RankedList, RankWork
@@ -31,7 +31,7 @@ from neo_runtime.evaluation.results import Key, Results
 from neo_runtime.evaluation.run import NEXT_ITEM, orders_of
 from neo_runtime.evaluation.run_search import SEARCH
 from neo_runtime.evaluation.served import Answer, ServedModel
-from neo_runtime.evaluation.strangers import check_strangers
+from neo_runtime.evaluation.strangers import LISTED, check_strangers
 from neo_runtime.prompt.message import Task, TaskPrompt
 from neo_runtime.training.recipe import TrainRecipe, read_trained
 from neo_runtime.training.samples.histories import splits_of
@@ -59,7 +59,7 @@ class Trained:
         """What distinguishes it from others in a report."""
         samples = self.recipe.samples
         without = ", new items held out" if samples.new_items else ""
-        return f"neo, {samples.order}, {samples.fit}, seed {self.seed}{without}"
+        return f"{NEO}, {samples.order}, {samples.fit}, seed {self.seed}{without}"
 
     def digest(self) -> str:
         """Of all that decides its answers."""
@@ -141,6 +141,13 @@ class NeoModels:
                 items[place, column], scores[place, column] = item, score
         return Ranked(items, scores)
 
+    def without_history(self, served: ServedModel, item_type: str) -> Indices:
+        """The list of users of whom nothing is known."""
+        prompt, constraints = TaskPrompt(Task.RECOMMEND, item_type), Constraints((item_type,))
+        answers = served.answers([RankWork(prompt, constraints=constraints, max_results=LISTED)])
+        items: Indices = self.lists(answers, item_type, LISTED).items[0]
+        return items
+
     def code_vectors(self, trained: Trained, item_type: str) -> Vectors:
         """What the semantic IDs of all items of the type say of their embeddings, [items, dim]."""
         keys = [item.key for item in self.dataset.items[item_type]]
@@ -150,9 +157,12 @@ class NeoModels:
 
     def claim(self, results: Results) -> int:
         """Drop what the results hold of models that have been trained again since; how many runs these are."""
-        dropped = sum(results.claim(one.words, one.digest(), partial(self._is_of, one)) for one in self.trained)
-        if searched := self._all_knowing():
-            dropped += results.claim(SEARCH, searched.digest(), _is_search)
+        dropped, searched = 0, self._all_knowing()
+        for one in self.trained:
+            digest = one.digest()
+            dropped += results.claim(one.words, digest, partial(self._is_of, one))
+            if one is searched:
+                dropped += results.claim(SEARCH, digest, _is_search)
         return dropped
 
     def _is_of(self, one: Trained, key: Key) -> bool:
@@ -169,7 +179,8 @@ class NeoModels:
             if again or one.words not in results.checks:
                 with self.served(one) as served:
                     checks = check_answers(served, self.dataset, say)
-                    checks += check_strangers(served, self.dataset, one.recipe.samples.order)
+                    order, listed = one.recipe.samples.order, partial(self.without_history, served)
+                    checks += check_strangers(self.dataset, order, listed)
                     results.add_checks(one.words, checks)
 
     def close(self) -> None:

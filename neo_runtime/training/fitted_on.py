@@ -11,7 +11,7 @@ from neo_runtime.data.split import Fit, Order
 from neo_runtime.errors import StartupError
 from neo_runtime.training.recipe import SamplesRecipe, SidsRecipe
 
-_FILE = "sids.json"
+FITTED_ON_FILE = "sids.json"
 
 
 class FittedOn(BaseModel):
@@ -29,7 +29,7 @@ class FittedOn(BaseModel):
         """None where codebooks came without interactions: nothing of them can be held out. StartupError for a broken
         file.
         """
-        file = folder / _FILE
+        file = folder / FITTED_ON_FILE
         if not file.exists():
             return None
         try:
@@ -38,7 +38,7 @@ class FittedOn(BaseModel):
             raise StartupError(f"{file} cannot be read ({error}); fit the semantic IDs again") from error
 
     def save(self, folder: Path) -> None:
-        (folder / _FILE).write_text(self.model_dump_json(indent=2) + "\n")
+        (folder / FITTED_ON_FILE).write_text(self.model_dump_json(indent=2) + "\n")
 
     def check(self, folder: Path, samples: SamplesRecipe, dataset: Dataset) -> None:
         """StartupError where training would be told, through the codes, of what it is to do without."""

@@ -30,7 +30,7 @@ from neo_runtime.training.batches import Batches
 from neo_runtime.training.card import StageReport, write_card
 from neo_runtime.training.examples import ExampleWriter
 from neo_runtime.training.families import align_mixture, instruct_mixture
-from neo_runtime.training.fitted_on import FittedOn
+from neo_runtime.training.fitted_on import FITTED_ON_FILE, FittedOn
 from neo_runtime.training.grounded import GroundedLM, Trained, refuse_leaks, with_lora
 from neo_runtime.training.losses import TokenGroups
 from neo_runtime.training.processes import Processes
@@ -232,9 +232,10 @@ def _with_sids(source: Path, out: Path) -> None:
     was looked at.
     """
     out.mkdir(parents=True, exist_ok=True)
-    if (fitted_on := FittedOn.read(source)) and source != out:
-        fitted_on.save(out)
-    if (source / EMBEDDER_FOLDER).is_dir() and source != out:
+    if source == out:
+        return
+    if (source / EMBEDDER_FOLDER).is_dir():
         shutil.copytree(source / EMBEDDER_FOLDER, out / EMBEDDER_FOLDER, dirs_exist_ok=True)
-    if (source / EMBEDDINGS_FILE).exists() and source != out:
-        shutil.copy2(source / EMBEDDINGS_FILE, out / EMBEDDINGS_FILE)
+    for name in (EMBEDDINGS_FILE, FITTED_ON_FILE):
+        if (source / name).exists():
+            shutil.copy2(source / name, out / name)
