@@ -38,6 +38,7 @@ class Broker:
         self.refusals: list[Exception] = []
         self.generations: list[int] = []
         self.lags: list[float | None] = []
+        self.rebalances: list[bool] = []
         self.gone = False
         self.stop = threading.Event()
 
@@ -47,6 +48,10 @@ class Consumer:
 
     def __init__(self, broker: Broker, options: dict[str, Any]) -> None:
         self._broker, self._limit, self._next = broker, options["max_poll_records"], broker.committed
+        self._coordinator = SimpleNamespace(
+            rebalance_in_progress=lambda: bool(broker.rebalances) and broker.rebalances.pop(0),
+            request_rejoin=lambda: broker.journal.append("rejoin"),
+        )
 
     def subscribe(self, topics: list[str]) -> None:
         assert topics == [SOURCE]
@@ -169,6 +174,15 @@ def test_offsets_are_committed_with_the_records_before_them_and_one_batch_is_und
     follow(broker, monkeypatch, max_batch=3)
     assert broker.journal == [
         "poll 3", "offset 3 after 3 records", "commit", "poll 2", "offset 5 after 2 records", "commit",
+    ]  # fmt: skip
+
+
+def test_a_member_whose_poll_ran_out_amid_joining_asks_to_join_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Broker([upsert(number) for number in range(5)])
+    broker.rebalances = [True, False]
+    follow(broker, monkeypatch, max_batch=3)
+    assert broker.journal == [
+        "poll 3", "rejoin", "offset 3 after 3 records", "commit", "poll 2", "offset 5 after 2 records", "commit",
     ]  # fmt: skip
 
 
