@@ -212,7 +212,7 @@ class LocalKafka:
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill the broker at once, as a fault would."""
+        """Kill the broker at once, as a fault would. A topic made within the last moment may come back empty."""
         self._end(signal.SIGKILL)
 
     def _end(self, how: signal.Signals) -> None:

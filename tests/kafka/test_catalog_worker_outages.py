@@ -119,7 +119,7 @@ def test_a_broker_killed_in_mid_stream_and_long_away_loses_nothing(
         publisher = threading.Thread(target=publish)
         publisher.start()
         worker.wait(lambda: worker.reader.state().generation >= 5 and worker.outbox(), "records on their way both ways")
-        fragile.kill()
+        brokers.kill_settled(fragile)
         killed = time.monotonic()
         worker.wait(lambda: worker.logged("broker is away"), "a line about the broker")
         time.sleep(max(0.0, killed + GIVEN_UP_S - time.monotonic()))

@@ -16,6 +16,7 @@ from kafka.admin import NewTopic
 from kafka.errors import KafkaError
 
 from neo_runtime.ingest.local_kafka import LocalKafka, LocalKafkaError, find_java
+from tests.kit import brokers
 
 TOPIC = "items"
 RECORDS = [(f"item-{n}".encode(), f"value {n}".encode(), [("seq", str(n).encode())]) for n in range(1000)]
@@ -81,7 +82,7 @@ def test_records_outlive_a_killed_broker(tmp_path: Path) -> None:
         produce(bootstrap)
         assert consume(bootstrap, group="readers") == RECORDS
         identity = cluster_id(bootstrap)
-        first.kill()
+        brokers.kill_settled(first)
         assert not accepts(bootstrap)
 
         assert first.start() == bootstrap

@@ -144,6 +144,20 @@ def make_anew(bootstrap: str, topic: str, partitions: int) -> None:
     make_topic(bootstrap, topic, partitions=partitions)
 
 
+def kill_settled(broker: LocalKafka) -> None:
+    """Kill a broker of one's own, once it would find all of its partitions again.
+
+    Kafka writes a new partition's `partition.metadata` a moment after it took the first records, and a start deletes
+    a log without that file as a stray one (KAFKA-16814).
+    """
+    deadline = time.monotonic() + 60
+    logs = [folder for folder in (broker.data_dir / "logs").iterdir() if folder.is_dir()]
+    while waiting := [log.name for log in logs if not (log / "partition.metadata").exists()]:
+        assert time.monotonic() < deadline, f"Kafka does not settle {waiting}"
+        time.sleep(0.01)
+    broker.kill()
+
+
 def quiet_port() -> int:
     """A port that is free and stays so, for a broker that starts later: no system gives it to outgoing connections."""
     for port in random.SystemRandom().sample(range(20_000, 26_000), 100):
