@@ -88,7 +88,8 @@ def changed(base: Values, row: Row, epochs: float, data: str, out: str) -> Value
     sections = {name: value for name, value in base.items() if isinstance(value, dict)}
     plain = {name: value for name, value in base.items() if name not in sections}
     instruct = {name: value for name, value in sections.get("instruct", {}).items() if name != "steps"}
-    sections["instruct"] = instruct | {"epochs": epochs}
+    # Without the trie only a model that learned which codes follow which can be asked.
+    sections["instruct"] = {"normalization": "level"} | instruct | {"epochs": epochs}
     for name, change in row.changes.items():
         sections[name] = sections.get(name, {}) | dict(change)
     return plain | {"data": data, "out": out} | sections

@@ -1,6 +1,7 @@
 """What it costs that items count which no training held (`neo_runtime/trie/learned.py`).
 
-A level's scores replaced, beside the normalisers and the step that a level needs anyway; and ranked lists of the demo
+A level's scores replaced, which gives their normalisers too, beside the normalisers that a level needs without and the
+step that it needs anyway; and ranked lists of the demo
 model with what it learned and without, beside each other, in CPU time.
 
     python -m benchmarks.bench_learned [--items 1000000] [--users 200] [--repeats 9]
@@ -55,9 +56,9 @@ def levels(items: int, repeats: int) -> Table:
         logits = rng.standard_normal((BEAMS, space.level_sizes[depth]), dtype=np.float32)
         scores, norms = np.zeros(BEAMS, np.float32), normalizers(logits)
         variants: dict[str, Callable[[], object]] = {
-            "replaced": partial(learned.rescored, codes, logits, norms),
+            "replaced": partial(learned.rescored, codes, logits, None),
             "normalisers": partial(normalizers, logits),
-            "step": partial(step, trie, depth, nodes, logits, scores, BEAMS),
+            "step": partial(step, trie, depth, nodes, logits, scores, BEAMS, norms=norms),
         }
         seconds = alternate({name: partial(_often, run) for name, run in variants.items()}, repeats)
         rows.append([depth, *(f"{middle(seconds[name]) / _RUNS * 1e6:.0f}" for name in variants)])

@@ -54,7 +54,9 @@ class Settings(BaseSettings):
         0.02, ge=0, le=1, description="Part of the hits among the first 10 items that int8 may lose"
     )
     torch_threads: int = Field(0, ge=0, description="Threads of torch; 0: all cores but one")
-    normalization: Literal["level", "vocabulary"] = Field("level", description="What code scores are relative to")
+    normalization: Literal["learned", "level", "vocabulary"] = Field(
+        "learned", description="What code scores are relative to: as the model was trained"
+    )
     max_beam_width: int = Field(512, ge=1, le=4_096, description="Widest beam and longest ranked list")
     max_output_tokens: int = Field(1_024, ge=1, description="Text tokens of one answer at most")
     max_items: int = Field(64, ge=1, description="Item spans of one answer at most")

@@ -80,7 +80,7 @@ class Decoder:
         model: NeoModel,
         reader: Pins,
         limits: EngineLimits,
-        normalization: Normalization = Normalization.LEVEL,
+        normalization: Normalization = Normalization.LEARNED,
         *,
         max_running: int = 32,
         cache_bytes: int = 0,

@@ -27,8 +27,13 @@ from neo_runtime.trie.step import Floats, best, child_scores, normalizers, step
 class Normalization(Enum):
     """What a code's log-probability is relative to. Candidates are the same; scores and so rankings differ."""
 
+    LEARNED = "learned"
+    """First codes as LEVEL; further ones, those that the model learned after the same prefix, or as LEVEL where that is
+    not known: the default.
+    """
+
     LEVEL = "level"
-    """All codes of the level (of every permitted type at the first level): the default."""
+    """All codes of the level (of every permitted type at the first level)."""
 
     VOCABULARY = "vocabulary"
     """The whole vocabulary, as Hugging Face `generate` scores."""
@@ -154,8 +159,9 @@ class SpanDecoder:
         grown = []
         for group, rows, norm in zip(groups, logits, norms, strict=True):
             if learned := self._learned.get(group.item_type):
-                norm = normalizers(rows) if norm is None else norm
-                rows = learned.rescored(group.codes, rows, norm, rule.bonus)
+                is_among_all = self._normalization is not Normalization.LEARNED or not group.codes.shape[1]
+                norm = normalizers(rows) if norm is None and is_among_all else norm
+                rows, norm = learned.rescored(group.codes, rows, norm, rule.bonus)
             is_best = rule.choose is None
             grown.append(_best(group, rows, norm, rule.width) if is_best else _all(group, rows, norm))
         return grown

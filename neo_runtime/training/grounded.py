@@ -59,13 +59,11 @@ class GroundedLM(nn.Module):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> dict[str, torch.Tensor]:  # fmt: skip
         """{"loss": sum over the targets of [n, t] tokens, divided by `num_items_in_batch` or their number}."""
-        hidden = self.states(input_ids, position_ids)
-        counted = labels != IGNORED
-        targets = labels[counted]
-        total = self.groups.loss(hidden[counted], targets, self._logits)
-        if hidden.requires_grad and not len(targets):
+        hidden, targets = self.states(input_ids, position_ids), int((labels != IGNORED).sum())
+        total = self.groups.loss(input_ids, labels, hidden, self._logits)
+        if hidden.requires_grad and not targets:
             total = total + 0 * hidden.sum()  # other processes wait for this one's gradients
-        return {"loss": total / (max(1, len(targets)) if num_items_in_batch is None else num_items_in_batch)}
+        return {"loss": total / (max(1, targets) if num_items_in_batch is None else num_items_in_batch)}
 
     def states(self, tokens: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
         """Hidden states [n, t, width] of tokens [n, t]. Where `positions` start again another sample begins, which sees

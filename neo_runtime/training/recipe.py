@@ -152,10 +152,12 @@ class StageRecipe(_Section):
     betas: tuple[float, float] = Field((0.9, 0.95), description="Of AdamW.")
     clip_norm: float = Field(1.0, gt=0, description="Of the gradient, at most.")
     dropout: Share | None = Field(None, description="Of embeddings and of what blocks add. None: 0; fresh: 0.1.")
-    normalization: Literal["level", "vocabulary"] = Field(
-        "level", description="A code among its level's, as serving scores by default, or among all tokens (NEO)."
+    normalization: Literal["learned", "level", "vocabulary"] = Field(
+        "learned",
+        description="A code among those of items after the same prefix, as serving scores by default; its level's; "
+        "or among all tokens (NEO).",
     )
-    text_weight: float = Field(1.0, gt=0, description="Of a text token's loss beside a code's; for level.")
+    text_weight: float = Field(1.0, gt=0, description="Of a text token's loss beside a code's; not for vocabulary.")
     learn_history: bool | None = Field(
         None, description="Codes in histories are targets too. None: no, the loss is on the answer (NEO); fresh: yes."
     )

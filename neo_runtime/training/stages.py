@@ -129,7 +129,7 @@ class Training:
             refuse_leaks(model.lm)
         merge = with_lora(model, stage.lora_rank, stage.lora_alpha, 0.0) if stage.trained == "lora" else None
         groups = TokenGroups(
-            model.vocabulary, Normalization(stage.normalization), text_weight=stage.text_weight
+            model.vocabulary, Normalization(stage.normalization), model.learned, text_weight=stage.text_weight
         )  # fmt: skip
         module = GroundedLM(model, groups, Trained(stage.trained or "all"), dropout_share=stage.dropout or 0.0)
         writer = ExampleWriter(model, assigned.sids, learn_history=bool(stage.learn_history))

@@ -24,9 +24,10 @@ PROMPT = Conversation((Turn("user", ("Recommend something.",)),))
 class Asked:
     """A prompt's distributions, one forward pass for each tuple."""
 
-    def __init__(self, model: NeoModel, prompt: list[int], types: list[str], normalization: Normalization) -> None:
-        self._model, self._prompt, self._types = model, prompt, types
-        self._is_level = normalization is Normalization.LEVEL
+    def __init__(
+        self, model: NeoModel, prompt: list[int], known: dict[str, Tuples], normalization: Normalization
+    ) -> None:
+        self._model, self._prompt, self._known, self._normalization = model, prompt, known, normalization
 
     def level_probabilities(self, item_type: str, codes: tuple[int, ...]) -> list[list[float]]:
         """Of all codes of each level, after the codes before it."""
@@ -36,17 +37,23 @@ class Asked:
             logits = self._model.lm(torch.tensor([tokens])).logits[0, len(self._prompt) - 1 :].double()
         found = []
         for level, tokens_of in enumerate(levels):
-            among = logits[level] if not self._is_level else logits[level, tokens_of]
-            if self._is_level and not level:
-                first = [self._model.vocabulary.level_tokens(name, 0) for name in self._types]
+            beside = {known[level] for known in self._known[item_type] if known[:level] == codes[:level]}
+            if self._normalization is Normalization.VOCABULARY:
+                among = logits[level]
+            elif not level:
+                first = [self._model.vocabulary.level_tokens(name, 0) for name in self._known]
                 among = torch.cat([logits[0, run] for run in first])
+            else:
+                among = logits[level, tokens_of]
+                if self._normalization is Normalization.LEARNED and beside:
+                    among = among[sorted(beside)]
             found.append((logits[level, tokens_of] - among.logsumexp(0)).exp().tolist())
         return found
 
-    def score(self, item_type: str, codes: tuple[int, ...], learned: Tuples, bonus: float) -> float:
+    def score(self, item_type: str, codes: tuple[int, ...], bonus: float) -> float:
         probabilities, score = self.level_probabilities(item_type, codes), 0.0
         for depth, code in enumerate(codes):
-            below = [known for known in learned if known[:depth] == codes[:depth]]
+            below = [known for known in self._known[item_type] if known[:depth] == codes[:depth]]
             beside = {known[depth] for known in below}
             if code not in beside:
                 return score + math.log(sum(probabilities[depth][known] for known in beside) / len(below)) + bonus
@@ -77,15 +84,13 @@ def test_every_live_tuple_scores_by_the_rule_and_all_are_found(
         (ours,) = running.answer(engine, work)
         prompt = [*engine._decoder.renderer.render(PROMPT, {}), model.vocabulary.span_open]
     assert isinstance(ours, RankedList)
-    asked = Asked(model, prompt, types, normalization)
-    wanted = {
-        (name, codes): asked.score(name, codes, known[name], bonus) for name, tuples in live.items() for codes in tuples
-    }
+    asked = Asked(model, prompt, known, normalization)
+    wanted = {(name, codes): asked.score(name, codes, bonus) for name, tuples in live.items() for codes in tuples}
     assert {(row.item_type, row.codes): row.logprob for row in ours.ranked} == pytest.approx(wanted, abs=1e-4)
     catalog.close()
 
 
-def test_a_model_that_learned_all_that_is_live_ranks_as_one_that_says_nothing_of_it(tmp_path: Path) -> None:
+def test_among_all_of_a_level_a_model_that_learned_all_ranks_as_one_that_says_nothing_of_it(tmp_path: Path) -> None:
     catalog, model = tiny.catalog(tmp_path / "c", 40), tiny.model()
     learned = dict[str, np.ndarray]()
     with catalog.store.read() as txn:
@@ -93,7 +98,7 @@ def test_a_model_that_learned_all_that_is_live_ranks_as_one_that_says_nothing_of
             learned[name] = np.sort(np.array([sid for sid, _ in txn.sids(name)], np.uint64))
     work, said = RankWork(PROMPT, max_results=50), []
     for one in (model, replace(model, learned=learned)):
-        with running.engine(one, catalog.reader) as engine:
+        with running.engine(one, catalog.reader, normalization=Normalization.LEVEL) as engine:
             (ranked,) = running.answer(engine, work)
             assert isinstance(ranked, RankedList)
             said.append([(row.codes, row.logprob) for row in ranked.ranked])

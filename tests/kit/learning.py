@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,16 +12,26 @@ from transformers import TrainerCallback
 from neo_runtime.engine.span import Normalization
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.prompt.message import Task, TaskPrompt
+from neo_runtime.sid.space import Keys, SidSpace
 from neo_runtime.training.batches import Batch, Batches, batch_of
 from neo_runtime.training.examples import Example, ExampleWriter, Sample, task_sample
 from neo_runtime.training.grounded import GroundedLM, Trained
 from neo_runtime.training.losses import TokenGroups
 from neo_runtime.training.trainer import Optimization, fit
 from neo_runtime.types import ItemKey
+from tests.kit import tiny
 
-ITEMS = 40
-KEYS = [ItemKey(name, str(number)) for name in ("film", "book") for number in range(ITEMS)]
-SIDS = {key: 3 * int(key.id) + 1 for key in KEYS}
+ITEMS, TYPES = 40, ("film", "book")
+KEYS = [ItemKey(name, str(number)) for name in TYPES for number in range(ITEMS)]
+
+
+def _sid(key: ItemKey) -> int:
+    sizes = tiny.TYPES[key.type]
+    codes = np.unravel_index((7 * int(key.id) + 1) % math.prod(sizes), sizes)
+    return int(SidSpace(sizes).pack(np.array([codes]))[0])
+
+
+SIDS = {key: _sid(key) for key in KEYS}
 
 
 class Histories:
@@ -31,7 +42,7 @@ class Histories:
 
     def sample(self, number: int) -> Sample:
         random = np.random.default_rng((1, number))
-        name = ("film", "book")[number % 2]
+        name = TYPES[number % 2]
         first, length = int(random.integers(ITEMS - 8)), int(random.integers(1, 7))
         keys = [ItemKey(name, str(first + place)) for place in range(length + 1)]
         if number % 5 == 0:
@@ -41,11 +52,11 @@ class Histories:
 
 def train(
     model: NeoModel, folder: Path, *, trained: Trained = Trained.ALL, steps: int = 12,
-    normalization: Normalization = Normalization.LEVEL, callbacks: Sequence[TrainerCallback] = (),
+    normalization: Normalization = Normalization.LEARNED, callbacks: Sequence[TrainerCallback] = (),
     dropout_share: float = 0.0, accumulation: int = 1, world: int = 1, batch_tokens: int = 256,
     checkpoint_steps: int = 4,
 ) -> GroundedLM:  # fmt: skip
-    groups = TokenGroups(model.vocabulary, normalization)
+    groups = TokenGroups(model.vocabulary, normalization, learned())
     module = GroundedLM(model, groups, trained, dropout_share=dropout_share)
     batches = Batches(
         Histories(), ExampleWriter(model, SIDS, learn_history=True).write, batch_tokens=batch_tokens,
@@ -57,6 +68,11 @@ def train(
     fit(module, batches, optimization, folder, callbacks, use_cpu=True)
     module.finish()
     return module
+
+
+def learned() -> dict[str, Keys]:
+    """The tuples of all items, by type."""
+    return {name: np.unique(np.array([SIDS[key] for key in KEYS if key.type == name], np.uint64)) for name in TYPES}
 
 
 def padded(run: Sequence[Example], never_learned: int | None = None) -> Batch:

@@ -25,7 +25,7 @@ LIMITS = EngineLimits(max_context_tokens=256, max_beam_width=512, max_output_tok
 
 @contextmanager
 def engine(
-    model: NeoModel, reader: CatalogReader, *, normalization: Normalization = Normalization.LEVEL,
+    model: NeoModel, reader: CatalogReader, *, normalization: Normalization = Normalization.LEARNED,
     max_queued: int = 256, cache_bytes: int = 0,
 ) -> Iterator[LocalEngine]:  # fmt: skip
     running = LocalEngine(Decoder(model, reader, LIMITS, normalization, cache_bytes=cache_bytes), max_queued=max_queued)

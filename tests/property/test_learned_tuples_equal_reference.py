@@ -43,15 +43,35 @@ def test_a_code_that_no_training_held_scores_as_the_average_learned_tuple_beside
         if not is_compiled:
             patch.setattr(learned, "_loops", lambda: None)
         codes = np.array(prefixes, np.int32).reshape(len(asked), depth)
-        found = LearnedTuples(SPACE, keys).rescored(codes, logits, norms, bonus)
+        found, kept = LearnedTuples(SPACE, keys).rescored(codes, logits, norms, bonus)
+        own, own_norms = LearnedTuples(SPACE, keys).rescored(codes, logits, None, bonus)
+    np.testing.assert_array_equal(kept, norms)
     for row, prefix in enumerate(prefixes):
         wanted = by_the_rule(tuples, prefix, logits[row].tolist(), float(norms[row]), bonus)
         assert found[row].tolist() == pytest.approx(wanted, abs=1e-5)
+        known = sorted({codes[depth] for codes in tuples if codes[:depth] == prefix})
+        assert own[row].tolist() == pytest.approx(wanted if known else [0.0] * len(wanted), abs=1e-5)
+        assert own_norms[row] == pytest.approx(np.logaddexp.reduce(logits[row, known]) if known else 0.0, abs=1e-5)
+
+
+@given(st.sets(TUPLES, max_size=30), st.lists(TUPLES, max_size=8), st.integers(0, 2))
+@settings(deadline=None)
+def test_what_follows_a_prefix_is_what_learned_tuples_have_there_or_all(
+    tuples: set[tuple[int, ...]], asked: list[tuple[int, ...]], depth: int
+) -> None:
+    keys = SPACE.pack(np.array(sorted(tuples), np.int32).reshape(-1, SPACE.levels))
+    prefixes = [codes[:depth] for codes in asked]
+    found = LearnedTuples(SPACE, keys).follow(np.array(prefixes, np.int32).reshape(len(asked), depth))
+    every = set(range(SPACE.level_sizes[depth]))
+    assert found.shape == (len(asked), len(every))
+    for row, prefix in enumerate(prefixes):
+        wanted = {codes[depth] for codes in tuples if codes[:depth] == prefix} or every
+        assert set(np.flatnonzero(found[row])) == wanted
 
 
 def test_what_was_learned_keeps_its_scores_bit_for_bit() -> None:
     every = np.array([(a, b, c) for a in range(4) for b in range(3) for c in range(5)], np.int32)
     rows = np.array([[0, 1], [3, 2]], np.int32)
     logits = np.random.default_rng(0).normal(size=(2, 5)).astype(np.float32)
-    found = LearnedTuples(SPACE, SPACE.pack(every)).rescored(rows, logits, np.zeros(2, np.float32))
+    found, _ = LearnedTuples(SPACE, SPACE.pack(every)).rescored(rows, logits, np.zeros(2, np.float32))
     np.testing.assert_array_equal(found, logits)

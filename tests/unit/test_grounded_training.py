@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from neo_runtime.engine.span import Normalization
 from neo_runtime.errors import ModelError
 from neo_runtime.model.checkpoint import NeoModel
+from neo_runtime.model.vocabulary import Vocabulary
 from neo_runtime.training.batches import Batches, equal_cuts
 from neo_runtime.training.examples import Example, ExampleWriter
 from neo_runtime.training.grounded import GroundedLM, Trained, with_lora
@@ -47,12 +48,36 @@ def reference_loss(model: NeoModel, batch: dict[str, torch.Tensor], normalizatio
     for row, place in zip(*np.nonzero(batch["labels"].numpy() != IGNORED), strict=True):
         target = int(batch["labels"][row, place])
         run = tokens(slice(0, vocabulary.size))
-        if normalization is Normalization.LEVEL:
+        if normalization is not Normalization.VOCABULARY:
             if target == vocabulary.span_close:
                 continue
             run = next(run for run in (text, firsts, *levels) if target in run)
+        if normalization is Normalization.LEARNED and target > vocabulary.span_close and target not in firsts:
+            run = learned_beside(vocabulary, batch["input_ids"][row, : place + 1].tolist(), target)
         losses.append(float(cross_entropy(logits[row, place, run], torch.tensor(np.flatnonzero(run == target)[0]))))
     return float(np.mean(losses))
+
+
+def test_a_code_whose_prefix_was_cut_off_is_compared_with_all_of_its_level() -> None:
+    model, (key, *_) = tiny.model(), learning.KEYS
+    codes = model.vocabulary.spaces[key.type].unpack_one(learning.SIDS[key])
+    _, _, before, code, _ = model.vocabulary.span(key.type, codes)
+    groups = TokenGroups(model.vocabulary, Normalization.LEARNED, learning.learned())
+    module = GroundedLM(model, groups, Trained.ALL).eval()
+    tokens, labels = torch.tensor([[before, 5]]), torch.tensor([[code, IGNORED]])
+    run = model.vocabulary.level_tokens(key.type, 2)
+    wanted = cross_entropy(model.lm(tokens).logits[0, 0, run], torch.tensor(code - run.start))
+    assert float(module(tokens, labels)["loss"]) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def learned_beside(vocabulary: Vocabulary, before: list[int], target: int) -> np.ndarray:
+    """The tokens of codes that learned tuples have after the same prefix."""
+    found = set()
+    for key, sid in learning.SIDS.items():
+        path = [vocabulary.span_open, *vocabulary.span(key.type, vocabulary.spaces[key.type].unpack_one(sid))[1:-1]]
+        found |= {code for depth, code in enumerate(path) if depth and before[-depth:] == path[:depth]}
+    assert target in found
+    return np.array(sorted(found))
 
 
 def tokens(run: slice) -> np.ndarray:
@@ -64,7 +89,7 @@ def tokens(run: slice) -> np.ndarray:
 @pytest.mark.parametrize("trained", [Trained.ROWS, Trained.ALL])
 def test_the_loss_is_what_serving_compares(make: Any, normalization: Normalization, trained: Trained) -> None:
     model = make()
-    groups = TokenGroups(model.vocabulary, normalization)
+    groups = TokenGroups(model.vocabulary, normalization, learning.learned())
     batch = batch_of(model)
     if groups.never_learned is not None:
         batch["labels"][batch["labels"] == groups.never_learned] = IGNORED

@@ -43,7 +43,8 @@ def test_samples_that_share_a_row_see_nothing_of_each_other(kind: Callable[[], N
 
 def test_shared_rows_teach_what_rows_of_their_own_teach() -> None:
     model = tiny.model()
-    module = GroundedLM(model, TokenGroups(model.vocabulary, Normalization.LEVEL), Trained.ALL)
+    groups = TokenGroups(model.vocabulary, Normalization.LEARNED, learning.learned())
+    module = GroundedLM(model, groups, Trained.ALL)
     write = ExampleWriter(model, learning.SIDS, learn_history=True).write
     examples = [write(learning.Histories().sample(number)) for number in range(40)]
     found = []
