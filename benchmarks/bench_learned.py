@@ -1,8 +1,8 @@
 """What it costs that items count which no training held (`neo_runtime/trie/learned.py`).
 
 A level's scores replaced, which gives their normalisers too, beside the normalisers that a level needs without and the
-step that it needs anyway; and ranked lists of the demo
-model with what it learned and without, beside each other, in CPU time.
+step that it needs anyway; and ranked lists of the demo model with what it learned and without, beside each other, in
+CPU time.
 
     python -m benchmarks.bench_learned [--items 1000000] [--users 200] [--repeats 9]
 """

@@ -40,7 +40,7 @@ class TokenGroups:
         self._learned = dict[str, LearnedTuples]()
         if normalization is Normalization.LEARNED:
             self._learned = {name: LearnedTuples(vocabulary.spaces[name], k) for name, k in (learned or {}).items()}
-        self._code_groups = list[tuple[str, int]]()
+        self._further = dict[int, tuple[str, int]]()
         self._groups = [[slice(0, vocabulary.size)]]
         # Serving closes spans itself, so where it is not among others the closing marker is nothing to learn.
         self.never_learned: int | None = None
@@ -48,10 +48,10 @@ class TokenGroups:
             close = self.never_learned = vocabulary.span_close
             firsts = [vocabulary.level_tokens(item_type, 0) for item_type in vocabulary.spaces]
             self._groups = [[slice(0, close)], [slice(close, close + 1)], firsts]
-            self._code_groups = [
-                (item_type, level) for item_type, space in vocabulary.spaces.items() for level in range(1, space.levels)
-            ]
-            self._groups += [[vocabulary.level_tokens(*of)] for of in self._code_groups]
+            for item_type, space in vocabulary.spaces.items():
+                for level in range(1, space.levels):
+                    self._further[len(self._groups)] = item_type, level
+                    self._groups.append([vocabulary.level_tokens(item_type, level)])
         self._group_of = torch.zeros(vocabulary.size, dtype=torch.int64)
         self._place_of = torch.zeros(vocabulary.size, dtype=torch.int64)
         for number, runs in enumerate(self._groups):
@@ -83,10 +83,7 @@ class TokenGroups:
 
     def _apart(self, number: int, tokens: torch.Tensor, places: torch.Tensor) -> torch.Tensor | None:
         """[n, K]: which codes of a group are not compared with the targets at `places` [n, 2]."""
-        code_group = number - len(self._groups) + len(self._code_groups)
-        if code_group < 0:
-            return None
-        item_type, level = self._code_groups[code_group]
+        item_type, level = self._further.get(number, ("", 0))
         learned = self._learned.get(item_type)
         if learned is None:
             return None
