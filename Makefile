@@ -12,7 +12,7 @@ help:
 	@echo "make bench       benchmarks beside their peers; results under benchmarks/results/"
 	@echo "make proto       write neo_runtime/v1 from protos/"
 	@echo "make demo-model  train the demo model again (some 35 minutes of one core)"
-	@echo "make train       train on the Amazon 2014 files (AMAZON=FOLDER) and evaluate"
+	@echo "make train       train on the Amazon 2014 files (AMAZON=FOLDER; two cores) and evaluate"
 
 .venv/base: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed; set PYTHON=..."; exit 1; }
@@ -69,7 +69,7 @@ train: .venv/dev
 	@test -d "$(AMAZON)" || { echo "AMAZON=FOLDER names the Amazon 2014 files; docs/data.md describes them"; exit 1; }
 	test -d .neo/amazon || { rm -rf .neo/amazon.new && $(BIN)/neo data amazon $(AMAZON) .neo/amazon.new && \
 		mv .neo/amazon.new .neo/amazon; }
-	$(BIN)/neo train all examples/train.toml
+	$(BIN)/torchrun --nproc-per-node 2 --master-addr 127.0.0.1 -m neo_runtime.cli.main train all examples/train.toml
 	$(BIN)/neo evaluate .neo/amazon --out .neo/amazon-report --neo .neo/amazon-model \
 		--models popularity,item-knn,pctm,ease,neo,neo+pctm,neo+ease --search bm25,neo
 

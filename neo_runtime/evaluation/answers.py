@@ -154,8 +154,8 @@ class _Checks:
     def _said(
         self, prompt: TaskPrompt, history: tuple[ItemKey, ...], number: int
     ) -> tuple[Conversation, tuple[ItemKey, ...]]:
-        """In one of the wordings that training draws from."""
-        return say(prompt, history, number % len(wordings(prompt))), history
+        """In one of the wordings that training draws from, all over them where they are more than the users."""
+        return say(prompt, history, number * len(wordings(prompt)) // len(self._numbered)), history
 
     def _paraphrased(
         self, history: tuple[ItemKey, ...], number: int, reasons: Sequence[str] = ("",)

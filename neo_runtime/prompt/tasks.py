@@ -54,6 +54,7 @@ _CLOSINGS = (
     "that goes with {history}?",
     "for a user who has {history}?",
 )
+# Each on its own behind a request, or within it.
 _REASONS = (
     "Say why.",
     "Give me a reason.",
@@ -61,6 +62,40 @@ _REASONS = (
     "Tell me what makes it fit.",
     "What do they share?",
     "Describe why I would like it.",
+    "Why that one?",
+    "How come?",
+    "Justify your pick.",
+    "Convince me.",
+    "And the reason is?",
+    "Please give a reason for it.",
+    "I'd also like to know the reasoning behind it.",
+    "Could you say a few words about why you chose it?",
+    "But don't just name it, tell me what led you there.",
+    "Also, how did you arrive at that suggestion?",
+    "Include a short explanation.",
+    "Please back it up with an argument or two.",
+    "And what makes you think I'd enjoy it?",
+    "Walk me through your thinking.",
+    "A brief rationale would be appreciated.",
+    "Would you mind explaining why it suits this taste?",
+    "Describe how it matches those preferences.",
+    "Also mention what it has in common with them.",
+    "It would help to hear why you think so.",
+    "Can you spell out what speaks for it?",
+    "For what reason would you suggest it?",
+    "Add a justification, however short.",
+)
+_REASONS_WITHIN = (
+    "and say why",
+    "and explain",
+    "and give a reason",
+    "giving a reason",
+    "with a short explanation",
+    "and justify your answer",
+    "along with your reasoning",
+    "but please tell me why",
+    "plus a sentence on why it suits",
+    "and don't forget to mention the reason",
 )
 _PORTRAITS = (
     "Describe my taste.",
@@ -101,12 +136,8 @@ WORDINGS: dict[Task, tuple[str, ...]] = {
     ),
     Task.EXPLAIN: (
         "I liked {history}. Recommend {type} and say why.",
-        "Recommend {type} for someone who liked {history}, and explain.",
-        "My favourites: {history}. What is {type} for me, and why?",
-        "Suggest {type}, given {history}, and give a reason.",
-        "Pick {type} for me and say why; I liked {history}.",
-        "Recommend {type} in a sentence, with the reason, for a fan of {history}.",
         *_combined(_WISHES, _REASONS),
+        *(f"{wish[:-1]}, {reason}{wish[-1]}" for wish, reason in product(_WISHES, _REASONS_WITHIN)),
     ),
     Task.UNDERSTAND: (
         "Describe {subject}.",

@@ -6,11 +6,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from neo_runtime.catalog.encode import event_text
 from neo_runtime.data.dataset import Dataset
 from neo_runtime.data.queries import evaluation_queries, given_queries
 from neo_runtime.data.split import Order
 from neo_runtime.errors import StartupError
 from neo_runtime.training.recipe import SamplesRecipe, StageRecipe, TeacherRecipe, TrainRecipe
+from neo_runtime.training.samples.asides import Asides, foreign_words
 from neo_runtime.training.samples.by_fact import Lists, SearchByFacts
 from neo_runtime.training.samples.histories import Histories, HistoryOptions, read_histories
 from neo_runtime.training.samples.items import GivenSearch, ItemToText, ItemToType, Search, TextToItem
@@ -55,14 +57,26 @@ def instruct_mixture(
         parts[f"lists, {name}"] = Part(Lists(items), shares.lists)
         parts[f"item to text, {name}"] = Part(ItemToText(items), shares.describe)
         parts[f"item to type, {name}"] = Part(ItemToType(items), shares.kind)
+    return Mixture(parts | _asked_with_histories(dataset, recipe, stage, labels, say), seed=stage.seed)
+
+
+def _asked_with_histories(
+    dataset: Dataset, recipe: TrainRecipe, stage: StageRecipe, labels: Path, say: Say
+) -> dict[str, Part]:
+    shares = recipe.samples
     histories = read_histories(dataset, shares.order, shares.fit)
     options = history_options(shares)
+    parts = {}
     for name, rows in histories.items():
         family = NextItem(rows, options, every_prefix=bool(stage.learn_history))
         parts[f"next item, {name}"] = Part(family, shares.next_item)
     if shares.labelled and (shares.explain or shares.profile):
         parts |= _labelled(dataset, recipe, stage, histories, labels, say)
-    return Mixture(parts, seed=stage.seed)
+    texts = (event_text(item) for name in dataset.items for item in dataset.known_items(name))
+    words = foreign_words(texts, dataset.items) if shares.asides else []
+    if not words:
+        return parts
+    return {name: Part(Asides(part.family, words, shares.asides), part.share) for name, part in parts.items()}
 
 
 def teacher_of(recipe: TeacherRecipe, dataset: Dataset, labels: Path) -> Teacher:

@@ -96,6 +96,9 @@ class SamplesRecipe(_Section):
     context_items: int = Field(8, ge=0, description="Of each other type that the user knows, at most.")
     context_share: float = Field(0.5, ge=0, le=1, description="Of the histories that say what the user did elsewhere.")
     dropped_items: Share = Field(0.2, description="Share of a history's items left out, anew in each epoch.")
+    asides: Share = Field(
+        0.0, description="Share of what is asked with a history that has small talk and foreign words beside it."
+    )
     next_item: float = Field(1.0, ge=0, description="Recommendation, per window of a history.")
     search: float = Field(
         0.5,

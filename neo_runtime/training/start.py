@@ -21,6 +21,7 @@ from neo_runtime.prompt.tasks import PROFILE_WORDINGS, TYPE_WORDINGS, WORDINGS, 
 from neo_runtime.sid.codebook import load_codebooks
 from neo_runtime.training.recipe import BaseRecipe
 from neo_runtime.training.rows import start_from_centroids, start_words_from_items
+from neo_runtime.training.samples.small_talk import BEGINNINGS, SENTENCES
 from neo_runtime.training.sids import EMBEDDINGS_FILE
 
 
@@ -65,7 +66,7 @@ def _start_words(model: NeoModel, vectors: Vectors, dataset: Dataset) -> None:
 
 def _texts(dataset: Dataset) -> Iterable[str]:
     """What the model will read and write."""
-    yield from _wordings(list(dataset.items))
+    yield from chain(_wordings(list(dataset.items)), SENTENCES, BEGINNINGS)
     for item_type in dataset.items:
         for text in map(event_text, dataset.known_items(item_type)):
             yield text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,14 @@ from neo_runtime.prompt.tasks import PROFILE_WORDINGS, WORDINGS, say
 from neo_runtime.training.examples import ExampleWriter, Sample
 from neo_runtime.training.families import align_mixture, history_options, instruct_mixture
 from neo_runtime.training.recipe import SamplesRecipe, StageRecipe, checked_recipe
+from neo_runtime.training.samples.asides import Asides, foreign_words
 from neo_runtime.training.samples.by_fact import Lists, SearchByFacts, listed_facts
 from neo_runtime.training.samples.histories import HistoryOptions, read_histories
 from neo_runtime.training.samples.items import GivenSearch, ItemToText, ItemToType, Search
 from neo_runtime.training.samples.labelled import Explained, Profiles
 from neo_runtime.training.samples.mixture import Mixture, Part
 from neo_runtime.training.samples.next_item import NextItem
+from neo_runtime.training.samples.small_talk import BEGINNINGS, SENTENCES
 from neo_runtime.training.sids import items_by_key
 from neo_runtime.training.teacher import TemplateTeacher
 from neo_runtime.types import ItemKey
@@ -245,6 +248,56 @@ class Numbers:
 
 def answers(mixture: Mixture, numbers: Sequence[int]) -> list[str]:
     return [str(mixture.sample(number).answer[0]) for number in numbers]
+
+
+class TestAsides:
+    WORDS = ("Zirkon", "quartz", "opal")
+
+    def test_the_request_its_items_and_its_answer_stay_and_other_words_come_beside(self, shop: Dataset) -> None:
+        plain = NextItem(read_histories(shop, Order.RAW, Fit.T)["film"], PLAIN, every_prefix=True)
+        family = Asides(plain, self.WORDS, 0.99)
+        assert len(family) == len(plain)
+        texts = []
+        for place in range(len(family)):
+            sample, before = drawn(family, place), drawn(plain, place)
+            assert (items_of(sample), sample.answer) == (items_of(before), before.answer)
+            said = iter(words_of(sample).split())
+            assert all(word in said for word in words_of(before).split()), "the request's own words, in their order"
+            texts.append(words_of(sample))
+        for kind in (self.WORDS, SENTENCES, BEGINNINGS):
+            assert 0.2 < np.mean([any(words in text for words in kind) for text in texts]) < 0.9
+
+    def test_texts_beside_one_another_are_one(self, shop: Dataset) -> None:
+        """As a request has them: how text is cut changes how it is tokenized."""
+        family = Asides(
+            NextItem(read_histories(shop, Order.RAW, Fit.T)["film"], PLAIN, every_prefix=True), self.WORDS, 0.99
+        )
+        for place in range(len(family)):
+            parts = drawn(family, place).conversation.turns[-1].parts
+            assert all(parts)
+            assert not any(isinstance(a, str) and isinstance(b, str) for a, b in pairwise(parts))
+
+    def test_as_many_requests_have_them_as_asked_for(self, shop: Dataset) -> None:
+        plain = NextItem(read_histories(shop, Order.RAW, Fit.T)["film"], PLAIN, every_prefix=True)
+        for share in (0.0, 0.3):
+            family = Asides(plain, self.WORDS, share)
+            changed = [drawn(family, 0, seed) != drawn(plain, 0, seed) for seed in range(400)]
+            assert abs(np.mean(changed) - share) < 0.08
+
+    def test_no_word_that_asks_for_something_is_foreign(self) -> None:
+        texts = ["Explain why a Film would follow", "recommend zirkon, opal and Zirkon", "2 of x"]
+        assert foreign_words(texts, ["film"]) == ["Zirkon", "opal", "zirkon"]
+
+    def test_they_come_with_histories_and_not_in_searches(self, shop: Dataset, tmp_path: Path) -> None:
+        told = {"data": tmp_path, "out": tmp_path, "samples": {"asides": 0.9}}
+        recipe = checked_recipe(told, "test")
+        bare = checked_recipe({**told, "samples": {}}, "test")
+        one, other = (instruct_mixture(shop, r, r.stage("instruct"), tmp_path / "labels") for r in (recipe, bare))
+        assert one.counts == other.counts
+        pairs = [(one.sample(number), other.sample(number)) for number in range(len(one))]
+        searched = [number for number, (_, plain) in enumerate(pairs) if not items_of(plain)]
+        assert all(pairs[number][0] == pairs[number][1] for number in searched)
+        assert sum(a != b for a, b in pairs) > 0.5 * (len(pairs) - len(searched))
 
 
 class TestMixture:
