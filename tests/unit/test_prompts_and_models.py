@@ -16,7 +16,8 @@ from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.model.fresh import ASSISTANT, END, USER, DecoderShape, fresh_decoder
 from neo_runtime.prompt.message import Conversation, Task, TaskPrompt, Turn
 from neo_runtime.prompt.render import PromptRenderer
-from neo_runtime.prompt.tasks import WORDINGS, say
+from neo_runtime.prompt.tasks import say
+from neo_runtime.prompt.wordings import WORDINGS
 from neo_runtime.types import ItemKey
 from tests.kit import tiny
 

@@ -16,7 +16,8 @@ from neo_runtime.data.queries import evaluation_queries, given_queries
 from neo_runtime.data.split import Fit, Order, leave_one_out
 from neo_runtime.errors import DataError
 from neo_runtime.prompt.message import Task, TaskPrompt
-from neo_runtime.prompt.tasks import PROFILE_WORDINGS, WORDINGS, say
+from neo_runtime.prompt.tasks import say
+from neo_runtime.prompt.wordings import PROFILE_WORDINGS, WORDINGS
 from neo_runtime.training.examples import ExampleWriter, Sample
 from neo_runtime.training.families import align_mixture, history_options, instruct_mixture
 from neo_runtime.training.recipe import SamplesRecipe, StageRecipe, checked_recipe

@@ -15,7 +15,7 @@ from itertools import chain
 import numpy as np
 
 from neo_runtime.prompt.message import Conversation, Part
-from neo_runtime.prompt.tasks import PROFILE_WORDINGS, TYPE_WORDINGS, WORDINGS
+from neo_runtime.prompt.wordings import PROFILE_WORDINGS, TYPE_WORDINGS, WORDINGS
 from neo_runtime.training.examples import Sample
 from neo_runtime.training.samples.mixture import Family
 from neo_runtime.training.samples.small_talk import BEGINNINGS, SENTENCES

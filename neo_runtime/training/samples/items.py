@@ -11,7 +11,8 @@ from neo_runtime.catalog.item import Upsert
 from neo_runtime.data.line import Query
 from neo_runtime.data.queries import KINDS, build_queries
 from neo_runtime.prompt.message import Task, TaskPrompt
-from neo_runtime.prompt.tasks import TYPE_WORDINGS, ask_type, with_article
+from neo_runtime.prompt.tasks import ask_type, with_article
+from neo_runtime.prompt.wordings import TYPE_WORDINGS
 from neo_runtime.training.examples import Sample, task_sample
 from neo_runtime.training.wording import describe
 from neo_runtime.types import ItemKey
