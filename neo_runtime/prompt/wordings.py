@@ -1,4 +1,4 @@
-"""The words of tasks: task, type and format stand in them and nowhere else. That is how models are steered (NEO, stage 3).
+"""The words of tasks. Task, type and format stand in them and nowhere else: so a model is steered (NEO, stage 3).
 
 What is said of a history and what is then asked for are combined freely, so that a model learns which of the words
 count; the paper has twenty wordings of each mixed task. All three things that are asked with a history, an item, the
