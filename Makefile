@@ -69,7 +69,8 @@ train: .venv/dev
 	@test -d "$(AMAZON)" || { echo "AMAZON=FOLDER names the Amazon 2014 files; docs/data.md describes them"; exit 1; }
 	test -d .neo/amazon || { rm -rf .neo/amazon.new && $(BIN)/neo data amazon $(AMAZON) .neo/amazon.new && \
 		mv .neo/amazon.new .neo/amazon; }
-	$(BIN)/torchrun --nproc-per-node 2 --master-addr 127.0.0.1 -m neo_runtime.cli.main train all examples/train.toml
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc-per-node 2 --master-addr 127.0.0.1 \
+		-m neo_runtime.cli.main train all examples/train.toml
 	$(BIN)/neo evaluate .neo/amazon --out .neo/amazon-report --neo .neo/amazon-model \
 		--models popularity,item-knn,pctm,ease,neo,neo+pctm,neo+ease --search bm25,neo
 

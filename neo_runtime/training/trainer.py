@@ -7,6 +7,7 @@ schedules, checkpoints with every state that randomness depends on.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -100,7 +101,9 @@ def fit(
         if hasattr(callback, "trainer"):
             callback.trainer = trainer
         trainer.add_callback(callback)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*`broadcast_buffers` is deprecated", FutureWarning)  # transformers' word
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
 
 
 def _arguments(optimization: Optimization, folder: Path, *, use_cpu: bool) -> TrainingArguments:
