@@ -2,6 +2,7 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
+PROCESSES ?= 2
 
 .PHONY: help demo demo-kafka test lint format bench proto demo-model train kafka clean
 help:
@@ -69,7 +70,7 @@ train: .venv/dev
 	@test -d "$(AMAZON)" || { echo "AMAZON=FOLDER names the Amazon 2014 files; docs/data.md describes them"; exit 1; }
 	test -d .neo/amazon || { rm -rf .neo/amazon.new && $(BIN)/neo data amazon $(AMAZON) .neo/amazon.new && \
 		mv .neo/amazon.new .neo/amazon; }
-	OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc-per-node 2 --master-addr 127.0.0.1 \
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc-per-node $(PROCESSES) --master-addr 127.0.0.1 \
 		-m neo_runtime.cli.main train all examples/train.toml
 	$(BIN)/neo evaluate .neo/amazon --out .neo/amazon-report --neo .neo/amazon-model \
 		--models popularity,item-knn,pctm,ease,neo,neo+pctm,neo+ease --search bm25,neo

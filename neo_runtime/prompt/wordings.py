@@ -1,9 +1,8 @@
 """The words of tasks. Task, type and format stand in them and nowhere else: so a model is steered (NEO, stage 3).
 
 What is said of a history and what is then asked for are combined freely, so that a model learns which of the words
-count; the paper has twenty wordings of each mixed task. All three things that are asked with a history, an item, the
-reason with it and a user in words, are asked for in many ways: of the one that has many more than the others, a small
-model takes every word that it does not know for a sign.
+count; the paper has twenty wordings of each mixed task. An item, the reason with it and a user in words are each asked
+for by some thirty phrases: a word that it does not know a small model takes for a sign of the task that has the most.
 """
 
 from __future__ import annotations
@@ -14,31 +13,34 @@ from itertools import cycle, islice, product
 from neo_runtime.prompt.message import Task
 
 # {type}: the wanted item type with article; {subject}: the query or item; {history}: the user's items, oldest first.
-_LEADS = (
+_MINE = (
     "I liked {history}.",
     "I enjoyed {history}.",
     "My favourites: {history}.",
     "My taste: {history}.",
     "I have {history} already.",
     "Here is what I had: {history}.",
-    "Someone chose {history}.",
-    "A user's history: {history}.",
     "{history}: these I liked.",
     "The last ones were {history}.",
+    "Over the past year I have gone through {history}.",
+    "Honestly, I'm a huge fan of {history}.",
+    "When I look back on what I liked most, I think of {history}.",
+)
+_OTHERS = (
+    "Someone chose {history}.",
+    "A user's history: {history}.",
     "We both really enjoyed {history}.",
     "My wife loves {history}.",
     "A customer of ours has chosen {history}.",
     "Someone I know is very fond of {history}.",
-    "Over the past year I have gone through {history}.",
     "My brother can't get enough of {history}.",
     "The user's history includes {history}.",
-    "So far, our family has had a great time with {history}.",
-    "Honestly, I'm a huge fan of {history}.",
+    "So far, our family has been delighted by {history}.",
     "Here is what the client has picked in the past: {history}.",
     "Lately a friend of mine keeps coming back to {history}.",
     "This person's record shows that they enjoyed {history}.",
-    "When I look back on what I liked most, I think of {history}.",
 )
+_LEADS = (*_MINE, *_OTHERS)
 _REQUESTS = (
     "Recommend {type}.",
     "Pick {type} for me.",
@@ -58,7 +60,6 @@ _REQUESTS = (
     "I'm looking for {type} in the same vein.",
     "Do you know of {type} that would go down well?",
     "Now find {type} to match.",
-    "Got {type} in mind?",
     "Pick {type} to follow that.",
     "It would be great to hear about {type} with a similar appeal.",
     "Would you be so kind as to propose {type}?",
@@ -81,7 +82,6 @@ _OPENINGS = (
     "Name {type}",
     "Choose {type}",
     "I want {type}",
-    "What is {type}",
     "Please suggest {type}",
     "I'm looking for {type}",
     "We need {type}",
@@ -92,21 +92,21 @@ _OPENINGS = (
     "Just give me {type}",
 )
 _CLOSINGS = (
-    "for someone who liked {history}.",
-    "for a fan of {history}.",
-    "to follow {history}.",
-    "given {history}.",
-    "that goes with {history}?",
-    "for a user who has {history}?",
-    "for a customer whose favourites include {history}.",
-    "for my wife, who loves {history}.",
-    "for a person who can't get enough of {history}.",
-    "that would suit a fan of {history}.",
-    "in the same vein as {history}.",
-    "that is likely to please anyone who has enjoyed {history}.",
-    "based on a fondness for {history}.",
-    "for a friend of mine who keeps coming back to {history}.",
-    "with an appeal similar to that of {history}.",
+    "for someone who liked {history}",
+    "for a fan of {history}",
+    "to follow {history}",
+    "given {history}",
+    "that goes with {history}",
+    "for a user who has {history}",
+    "for a customer whose favourites include {history}",
+    "for my wife, who loves {history}",
+    "for a person who can't get enough of {history}",
+    "that would suit a fan of {history}",
+    "in the same vein as {history}",
+    "that is likely to please anyone who has enjoyed {history}",
+    "based on a fondness for {history}",
+    "for a friend of mine who keeps coming back to {history}",
+    "with an appeal similar to that of {history}",
 )
 # Each on its own behind a request, or within it.
 _REASONS = (
@@ -116,19 +116,16 @@ _REASONS = (
     "Tell me what makes it fit.",
     "What do they share?",
     "Describe why I would like it.",
-    "Why that one?",
     "How come?",
     "Justify your pick.",
     "Convince me.",
     "And the reason is?",
     "Please give a reason for it.",
-    "I'd also like to know the reasoning behind it.",
     "Could you say a few words about why you chose it?",
     "But don't just name it, tell me what led you there.",
     "Also, how did you arrive at that suggestion?",
     "Include a short explanation.",
     "Please back it up with an argument or two.",
-    "And what makes you think I'd enjoy it?",
     "Walk me through your thinking.",
     "A brief rationale would be appreciated.",
     "Would you mind explaining why it suits this taste?",
@@ -138,33 +135,36 @@ _REASONS = (
     "Can you spell out what speaks for it?",
     "For what reason would you suggest it?",
     "Add a justification, however short.",
+    "I am interested in the reasoning behind it.",
+    "Please clarify why this is the right choice.",
+    "Please elaborate on your decision.",
 )
 _REASONS_WITHIN = (
     "and say why",
-    "and explain",
     "and give a reason",
     "giving a reason",
     "with a short explanation",
-    "and justify your answer",
     "along with your reasoning",
     "but please tell me why",
     "plus a sentence on why it suits",
     "and don't forget to mention the reason",
 )
-_PORTRAITS = (
+_WHYS = ("and why", "and for what reason", "and what speaks for it")
+_PORTRAITS_OF_ME = (
     "Describe my taste.",
     "What do they say about me?",
     "What am I into?",
+    "Infer what I like.",
+)
+_PORTRAITS = (
     "Describe the user's interests.",
     "What does this person like?",
     "Write a short profile.",
-    "Infer what I like.",
     "Summarise the interests.",
     "What do they have in common?",
     "Who would like them? Describe them.",
     "Describe the taste behind that.",
     "What kind of taste is that?",
-    "What does that say about the taste of the person in question?",
     "Sum up those preferences in a few words.",
     "How would you describe such a taste?",
     "Please put this taste into words.",
@@ -195,15 +195,16 @@ def _combined(*parts: Sequence[str]) -> tuple[str, ...]:
 
 def _with_reasons(wishes: Sequence[str]) -> Iterator[str]:
     """Each asked for with three of the reasons behind it and one within, in turn."""
-    behind, within = cycle(_REASONS), cycle(_REASONS_WITHIN)
+    behind, within = cycle(_REASONS), {".": cycle(_REASONS_WITHIN), "?": cycle(_WHYS)}
     for wish in wishes:
+        said, sign = wish[:-1], wish[-1]
         yield from (f"{wish} {reason}" for reason in islice(behind, 3))
-        yield f"{wish[:-1]}, {next(within)}{wish[-1]}"
+        yield f"{said}, {next(within[sign])}{sign}"
 
 
 _WISHES = (
     *_combined(_LEADS, _REQUESTS),
-    *_combined(_OPENINGS, _CLOSINGS),
+    *(f"{wish}." for wish in _combined(_OPENINGS, _CLOSINGS)),
     "Given {history}, what is {type} to try?",
     "After {history}, I want {type}.",
     "What would follow {history}? Name {type}.",
@@ -235,7 +236,7 @@ PROFILE_WORDINGS = (
     "Describe the taste of someone who liked {subject}.",
     "What does someone who liked {subject} care about?",
     "What interests does {subject} show?",
-    "Given {subject}, what kind of things does this user like?",
+    "Given {subject}, what does this user like?",
     "Write a short profile of someone who chose {subject}.",
     "Profile this user: {subject}.",
     "In words, what do {subject} have in common for this user?",
@@ -243,17 +244,18 @@ PROFILE_WORDINGS = (
     "{subject}: what does this person like?",
     "What themes run through {subject}?",
     "What kind of person enjoys {subject}?",
-    "I love {subject}. How would you describe my taste?",
-    "My wife has always been fond of {subject}. What does that say about her preferences?",
+    "I love {subject}. What would you call my taste?",
+    "My wife has always been fond of {subject}. What can be told of her likings?",
     "Please summarise the interests of a customer who chose {subject}.",
     "If somebody keeps coming back to {subject}, what are they into?",
-    "We had a great time with {subject}. Put our taste into words.",
+    "We have enjoyed {subject} a lot. Put our taste into words.",
     "Going by {subject}, what would you say my interests are?",
     "Could you write a short profile of a person whose favourites include {subject}?",
-    "A friend of mine can't get enough of {subject}. I'm curious what sort of taste that is.",
+    "Somebody I know can't get enough of {subject}. I'm curious what sort of taste that is.",
     "Given a history consisting of {subject}, kindly characterise the preferences of the user.",
     "Tell me in a few words what a fan of {subject} tends to like.",
     *(words.replace("{history}", "{subject}") for words in _combined(_LEADS, _PORTRAITS)),
+    *(words.replace("{history}", "{subject}") for words in _combined(_MINE, _PORTRAITS_OF_ME)),
 )
 # Of what type an item is: said of one item, answered with the type in words (NEO, stage 2).
 TYPE_WORDINGS = (

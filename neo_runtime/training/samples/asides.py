@@ -17,8 +17,11 @@ import numpy as np
 from neo_runtime.prompt.message import Conversation, Part
 from neo_runtime.prompt.wordings import PROFILE_WORDINGS, TYPE_WORDINGS, WORDINGS
 from neo_runtime.training.examples import Sample
+from neo_runtime.training.samples.by_fact import COUNTS, LIST_WORDINGS
 from neo_runtime.training.samples.mixture import Family
 from neo_runtime.training.samples.small_talk import BEGINNINGS, SENTENCES
+from neo_runtime.training.wording import plural
+from neo_runtime.types import ItemKey
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _SLOT = re.compile(r"\{\w+\}")
@@ -43,12 +46,12 @@ class Asides:
             return sample
         *before, asked = sample.conversation.turns
         parts = [*asked.parts] if isinstance(asked.parts[0], str) else ["", *asked.parts]
-        has_foreign = random.random() < 0.5
+        has_foreign = random.random() < 0.5 and any(isinstance(part, ItemKey) for part in parts)  # else it is a search
         if has_foreign:
             length = int(random.integers(_MOST_WORDS)) + 1
             _insert(parts, " ".join(_drawn(self._words, random) for _ in range(length)), _BETWEEN_WORDS, random)
         ahead = [_drawn(BEGINNINGS, random)] if random.random() < 0.3 else []
-        for _ in range(int(random.integers(not has_foreign, _MOST_SENTENCES + 1))):
+        for _ in range(int(random.integers(0 if has_foreign else 1, _MOST_SENTENCES + 1))):
             if random.random() < 0.5:
                 ahead.insert(0, _drawn(SENTENCES, random))
             else:
@@ -73,7 +76,8 @@ def _drawn(words: Sequence[str], random: np.random.Generator) -> str:
 
 
 def foreign_words(texts: Iterable[str], item_types: Iterable[str]) -> list[str]:
-    """Words of items that no wording of a task has, nor a type's name, each once."""
-    said = [*chain(*WORDINGS.values()), *PROFILE_WORDINGS, *TYPE_WORDINGS, *item_types]
+    """Words of items that no wording of a task has, nor a type's name, one or many, each once."""
+    types = [name for item_type in item_types for name in (item_type, plural(item_type))]
+    said = [*chain(*WORDINGS.values()), *PROFILE_WORDINGS, *TYPE_WORDINGS, *LIST_WORDINGS, *COUNTS.values(), *types]
     own = {word.lower() for text in said for word in _WORD.findall(_SLOT.sub("", text))}
     return sorted({word for text in texts for word in _WORD.findall(text) if word.lower() not in own})
