@@ -102,7 +102,7 @@ def fit(
             callback.trainer = trainer
         trainer.add_callback(callback)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*`broadcast_buffers` is deprecated", FutureWarning)  # transformers' word
+        warnings.filterwarnings("ignore", ".*`broadcast_buffers` is deprecated", FutureWarning)  # transformers sets it
         trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from neo_runtime.data.dataset import Dataset, read_dataset
 from neo_runtime.data.queries import evaluation_queries, given_queries
 from neo_runtime.data.split import Fit, Order, leave_one_out
 from neo_runtime.errors import DataError
+from neo_runtime.evaluation.answers import PARAPHRASED_PROFILES, PARAPHRASED_REASONS, PARAPHRASES
 from neo_runtime.prompt.message import Task, TaskPrompt
 from neo_runtime.prompt.tasks import say
 from neo_runtime.prompt.wordings import PROFILE_WORDINGS, WORDINGS
@@ -220,6 +222,18 @@ def test_a_folders_own_queries_are_learned_but_for_those_that_are_held_out(tmp_p
 def test_mixed_tasks_have_twenty_wordings_at_least() -> None:
     assert all(len(set(found)) == len(found) >= 20 for found in (WORDINGS[Task.EXPLAIN], PROFILE_WORDINGS))
     assert all(words.count("{history}") == words.count("{type}") == 1 for words in WORDINGS[Task.EXPLAIN])
+    assert all(words[-1] in ".?" for words in (*WORDINGS[Task.RECOMMEND], *WORDINGS[Task.EXPLAIN], *PROFILE_WORDINGS))
+
+
+def test_what_evaluation_asks_in_new_words_is_new() -> None:
+    """No five words in a row are in what training says, but where a slot is among them."""
+
+    def runs(texts: Iterable[str]) -> set[tuple[str, ...]]:
+        pieces = [re.findall(r"[\w']+", piece) for text in texts for piece in re.split(r"\{\w+\}", text.lower())]
+        return {tuple(words[start : start + 5]) for words in pieces for start in range(len(words) - 4)}
+
+    trained = [*WORDINGS[Task.RECOMMEND], *WORDINGS[Task.EXPLAIN], *PROFILE_WORDINGS, *SENTENCES, *BEGINNINGS]
+    assert not runs(trained) & runs([*PARAPHRASES, *PARAPHRASED_REASONS, *PARAPHRASED_PROFILES])
 
 
 def test_context_codes_are_no_targets() -> None:
@@ -249,6 +263,9 @@ class Numbers:
 
 def answers(mixture: Mixture, numbers: Sequence[int]) -> list[str]:
     return [str(mixture.sample(number).answer[0]) for number in numbers]
+
+
+WITH_HISTORY = ("next_item", "explain", "profile")
 
 
 class TestAsides:
@@ -289,16 +306,20 @@ class TestAsides:
         texts = ["Explain why a Film would follow", "recommend zirkon, opal and Zirkon", "2 of x"]
         assert foreign_words(texts, ["film"]) == ["Zirkon", "opal", "zirkon"]
 
-    def test_they_come_with_histories_and_not_in_searches(self, shop: Dataset, tmp_path: Path) -> None:
-        told = {"data": tmp_path, "out": tmp_path, "samples": {"asides": 0.9}}
-        recipe = checked_recipe(told, "test")
-        bare = checked_recipe({**told, "samples": {}}, "test")
-        one, other = (instruct_mixture(shop, r, r.stage("instruct"), tmp_path / "labels") for r in (recipe, bare))
-        assert one.counts == other.counts
-        pairs = [(one.sample(number), other.sample(number)) for number in range(len(one))]
-        searched = [number for number, (_, plain) in enumerate(pairs) if not items_of(plain)]
-        assert all(pairs[number][0] == pairs[number][1] for number in searched)
-        assert sum(a != b for a, b in pairs) > 0.5 * (len(pairs) - len(searched))
+    @pytest.mark.parametrize(
+        ("task", "has"),
+        [*((task, False) for task in ("search", "describe", "kind")), *((task, True) for task in WITH_HISTORY)],
+    )
+    def test_what_is_asked_with_a_history_has_them(self, shop: Dataset, tmp_path: Path, task: str, has: bool) -> None:
+        alone = dict.fromkeys(("search", "describe", "kind", *WITH_HISTORY), 0.0) | {task: 1.0}
+        recipes = [
+            checked_recipe({"data": tmp_path, "out": tmp_path, "samples": alone | {"asides": share}}, "test")
+            for share in (0.0, 0.9)
+        ]
+        plain, other = (instruct_mixture(shop, one, one.stage("instruct"), tmp_path / "labels") for one in recipes)
+        assert plain.counts == other.counts
+        changed = np.mean([plain.sample(number) != other.sample(number) for number in range(len(plain))])
+        assert changed > 0.8 if has else changed == 0
 
 
 class TestMixture:
