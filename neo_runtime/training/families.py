@@ -72,10 +72,10 @@ def _asked_with_histories(
         parts[f"next item, {name}"] = Part(family, shares.next_item)
     if shares.labelled and (shares.explain or shares.profile):
         parts |= _labelled(dataset, recipe, stage, histories, labels, say)
-    texts = (event_text(item) for name in dataset.items for item in dataset.known_items(name))
-    words = foreign_words(texts, dataset.items) if shares.asides else []
-    if not words:
+    if not shares.asides:
         return parts
+    texts = (event_text(item) for name in dataset.items for item in dataset.known_items(name))
+    words = foreign_words(texts, dataset.items)
     return {name: Part(Asides(part.family, words, shares.asides), part.share) for name, part in parts.items()}
 
 

@@ -297,8 +297,8 @@ class TestAsides:
 
     def test_as_many_requests_have_them_as_asked_for(self, shop: Dataset) -> None:
         plain = NextItem(read_histories(shop, Order.RAW, Fit.T)["film"], PLAIN, every_prefix=True)
-        for share in (0.0, 0.3):
-            family = Asides(plain, self.WORDS, share)
+        for share, words in ((0.0, self.WORDS), (0.3, self.WORDS), (0.3, ())):
+            family = Asides(plain, words, share)
             changed = [drawn(family, 0, seed) != drawn(plain, 0, seed) for seed in range(400)]
             assert abs(np.mean(changed) - share) < 0.08
 

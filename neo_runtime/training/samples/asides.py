@@ -34,7 +34,7 @@ class Asides:
     """A family, some of whose requests have a sentence or two beside them, a beginning and foreign words in them."""
 
     def __init__(self, family: Family, words: Sequence[str], share: float) -> None:
-        """`words`: what foreign words are drawn from, not empty. `share`: of the requests that are changed, 0 to 1."""
+        """`words`: what foreign words are drawn from. `share`: of the requests that are changed, 0 to 1."""
         self._family, self._words, self._share = family, words, share
 
     def __len__(self) -> int:
@@ -46,7 +46,8 @@ class Asides:
             return sample
         *before, asked = sample.conversation.turns
         parts = [*asked.parts] if isinstance(asked.parts[0], str) else ["", *asked.parts]
-        has_foreign = random.random() < 0.5 and any(isinstance(part, ItemKey) for part in parts)  # else it is a search
+        # Without a history foreign words would be what is searched for.
+        has_foreign = bool(self._words) and random.random() < 0.5 and any(isinstance(part, ItemKey) for part in parts)
         if has_foreign:
             length = int(random.integers(_MOST_WORDS)) + 1
             _insert(parts, " ".join(_drawn(self._words, random) for _ in range(length)), _BETWEEN_WORDS, random)
