@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from neo_runtime.prompt.message import Conversation, Part, Task, TaskPrompt, Turn
-from neo_runtime.prompt.wordings import PROFILE_WORDINGS, TYPE_WORDINGS, WORDINGS
+from neo_runtime.prompt.wordings import PROFILE_WORDINGS, SLOT, TYPE_WORDINGS, WORDINGS
 from neo_runtime.types import ItemKey
 
-_SLOT = re.compile(r"(\{type\}|\{subject\}|\{history\})")
 _WITHOUT_HISTORY = {Task.RECOMMEND: "Recommend {type}.", Task.EXPLAIN: "Recommend {type} and say why."}
 
 
@@ -43,11 +41,11 @@ def ask_type(item: ItemKey, wording: int = 0) -> Conversation:
 
 
 def _said(words: str, fill: Mapping[str, tuple[Part, ...]]) -> Conversation:
-    parts = [part for piece in _SLOT.split(words) for part in fill.get(piece, (piece,))]
-    return Conversation((Turn("user", tuple(_joined(parts))),))
+    parts = [part for piece in SLOT.split(words) for part in fill.get(piece, (piece,))]
+    return Conversation((Turn("user", tuple(joined(parts))),))
 
 
-def _joined(parts: list[Part]) -> list[Part]:
+def joined(parts: list[Part]) -> list[Part]:
     """Neighbouring texts as one: how text is cut must not change how it is tokenized."""
     joined: list[Part] = []
     for part in parts:

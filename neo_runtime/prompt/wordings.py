@@ -7,12 +7,15 @@ for by some thirty phrases: a word that it does not know a small model takes for
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from itertools import cycle, islice, product
+from itertools import chain, cycle, islice, product
 
 from neo_runtime.prompt.message import Task
 
 # {type}: the wanted item type with article; {subject}: the query or item; {history}: the user's items, oldest first.
+SLOT = re.compile(r"(\{\w+\})")
+
 _MINE = (
     "I liked {history}.",
     "I enjoyed {history}.",
@@ -254,8 +257,10 @@ PROFILE_WORDINGS = (
     "Somebody I know can't get enough of {subject}. I'm curious what sort of taste that is.",
     "Given a history consisting of {subject}, kindly characterise the preferences of the user.",
     "Tell me in a few words what a fan of {subject} tends to like.",
-    *(words.replace("{history}", "{subject}") for words in _combined(_LEADS, _PORTRAITS)),
-    *(words.replace("{history}", "{subject}") for words in _combined(_MINE, _PORTRAITS_OF_ME)),
+    *(
+        words.replace("{history}", "{subject}")
+        for words in (*_combined(_LEADS, _PORTRAITS), *_combined(_MINE, _PORTRAITS_OF_ME))
+    ),
 )
 # Of what type an item is: said of one item, answered with the type in words (NEO, stage 2).
 TYPE_WORDINGS = (
@@ -263,3 +268,4 @@ TYPE_WORDINGS = (
     "What type is {subject}?",
     "Is {subject} one of which kind?",
 )
+ALL_WORDINGS = (*chain(*WORDINGS.values()), *PROFILE_WORDINGS, *TYPE_WORDINGS)

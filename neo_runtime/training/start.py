@@ -18,7 +18,7 @@ from neo_runtime.errors import ModelError
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.model.fresh import DecoderShape, fresh_decoder, fresh_tokenizer
 from neo_runtime.prompt.tasks import with_article
-from neo_runtime.prompt.wordings import PROFILE_WORDINGS, TYPE_WORDINGS, WORDINGS
+from neo_runtime.prompt.wordings import ALL_WORDINGS
 from neo_runtime.sid.codebook import load_codebooks
 from neo_runtime.training.recipe import BaseRecipe
 from neo_runtime.training.rows import start_from_centroids, start_words_from_items
@@ -76,6 +76,6 @@ def _texts(dataset: Dataset) -> Iterable[str]:
 
 def _wordings(types: list[str]) -> Iterator[str]:
     """Every prompt has them: there are enough that the fitted tokenizer spends few tokens on them."""
-    for words in chain(*WORDINGS.values(), PROFILE_WORDINGS, TYPE_WORDINGS):
+    for words in ALL_WORDINGS:
         for item_type in types:
             yield words.replace("{type}", with_article(item_type))

@@ -7,7 +7,6 @@ schedules, checkpoints with every state that randomness depends on.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -101,9 +100,7 @@ def fit(
         if hasattr(callback, "trainer"):
             callback.trainer = trainer
         trainer.add_callback(callback)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*`broadcast_buffers` is deprecated", FutureWarning)  # transformers sets it
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
 
 
 def _arguments(optimization: Optimization, folder: Path, *, use_cpu: bool) -> TrainingArguments:
@@ -137,7 +134,6 @@ def _arguments(optimization: Optimization, folder: Path, *, use_cpu: bool) -> Tr
         dataloader_num_workers=optimization.loader_workers,
         dataloader_pin_memory=not use_cpu,
         ddp_find_unused_parameters=False,
-        ddp_broadcast_buffers=False,
         use_cpu=use_cpu,
     )
 

@@ -271,8 +271,11 @@ WITH_HISTORY = ("next_item", "explain", "profile")
 class TestAsides:
     WORDS = ("Zirkon", "quartz", "opal")
 
-    def test_the_request_its_items_and_its_answer_stay_and_other_words_come_beside(self, shop: Dataset) -> None:
-        plain = NextItem(read_histories(shop, Order.RAW, Fit.T)["film"], PLAIN, every_prefix=True)
+    @pytest.fixture(scope="class")
+    def plain(self, shop: Dataset) -> NextItem:
+        return NextItem(read_histories(shop, Order.RAW, Fit.T)["film"], PLAIN, every_prefix=True)
+
+    def test_the_request_its_items_and_its_answer_stay_and_other_words_come_beside(self, plain: NextItem) -> None:
         family = Asides(plain, self.WORDS, 0.99)
         assert len(family) == len(plain)
         texts = []
@@ -285,18 +288,15 @@ class TestAsides:
         for kind in (self.WORDS, SENTENCES, BEGINNINGS):
             assert 0.2 < np.mean([any(words in text for words in kind) for text in texts]) < 0.9
 
-    def test_texts_beside_one_another_are_one(self, shop: Dataset) -> None:
+    def test_texts_beside_one_another_are_one(self, plain: NextItem) -> None:
         """As a request has them: how text is cut changes how it is tokenized."""
-        family = Asides(
-            NextItem(read_histories(shop, Order.RAW, Fit.T)["film"], PLAIN, every_prefix=True), self.WORDS, 0.99
-        )
+        family = Asides(plain, self.WORDS, 0.99)
         for place in range(len(family)):
             parts = drawn(family, place).conversation.turns[-1].parts
             assert all(parts)
             assert not any(isinstance(a, str) and isinstance(b, str) for a, b in pairwise(parts))
 
-    def test_as_many_requests_have_them_as_asked_for(self, shop: Dataset) -> None:
-        plain = NextItem(read_histories(shop, Order.RAW, Fit.T)["film"], PLAIN, every_prefix=True)
+    def test_as_many_requests_have_them_as_asked_for(self, plain: NextItem) -> None:
         for share, words in ((0.0, self.WORDS), (0.3, self.WORDS), (0.3, ())):
             family = Asides(plain, words, share)
             changed = [drawn(family, 0, seed) != drawn(plain, 0, seed) for seed in range(400)]

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import chain
 
 import numpy as np
 
 from neo_runtime.prompt.message import Conversation, Part
-from neo_runtime.prompt.wordings import PROFILE_WORDINGS, TYPE_WORDINGS, WORDINGS
+from neo_runtime.prompt.tasks import joined
+from neo_runtime.prompt.wordings import ALL_WORDINGS, SLOT
 from neo_runtime.training.examples import Sample
 from neo_runtime.training.samples.by_fact import COUNTS, LIST_WORDINGS
 from neo_runtime.training.samples.mixture import Family
@@ -24,7 +24,6 @@ from neo_runtime.training.wording import plural
 from neo_runtime.types import ItemKey
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_SLOT = re.compile(r"\{\w+\}")
 _BETWEEN_WORDS = re.compile(r" |(?<=[.?])$")
 _BETWEEN_SENTENCES = re.compile(r"(?<=[.?]) |(?<=[.?])$")
 _MOST_SENTENCES, _MOST_WORDS = 2, 6
@@ -45,7 +44,7 @@ class Asides:
         if random.random() >= self._share:
             return sample
         *before, asked = sample.conversation.turns
-        parts = [*asked.parts] if isinstance(asked.parts[0], str) else ["", *asked.parts]
+        parts = [*asked.parts]
         # Without a history foreign words would be what is searched for.
         has_foreign = bool(self._words) and random.random() < 0.5 and any(isinstance(part, ItemKey) for part in parts)
         if has_foreign:
@@ -57,9 +56,7 @@ class Asides:
                 ahead.insert(0, _drawn(SENTENCES, random))
             else:
                 _insert(parts, _drawn(SENTENCES, random), _BETWEEN_SENTENCES, random)
-        # One text is one part, as requests have it: how text is cut changes how it is tokenized.
-        parts[0] = "".join(f"{words} " for words in ahead) + str(parts[0])
-        changed = replace(asked, parts=tuple(part for part in parts if part))
+        changed = replace(asked, parts=tuple(joined([*(f"{words} " for words in ahead), *parts])))
         return replace(sample, conversation=Conversation((*before, changed)))
 
 
@@ -79,6 +76,6 @@ def _drawn(words: Sequence[str], random: np.random.Generator) -> str:
 def foreign_words(texts: Iterable[str], item_types: Iterable[str]) -> list[str]:
     """Words of items that no wording of a task has, nor a type's name, one or many, each once."""
     types = [name for item_type in item_types for name in (item_type, plural(item_type))]
-    said = [*chain(*WORDINGS.values()), *PROFILE_WORDINGS, *TYPE_WORDINGS, *LIST_WORDINGS, *COUNTS.values(), *types]
-    own = {word.lower() for text in said for word in _WORD.findall(_SLOT.sub("", text))}
+    said = [*ALL_WORDINGS, *LIST_WORDINGS, *COUNTS.values(), *types]
+    own = {word.lower() for text in said for word in _WORD.findall(SLOT.sub("", text))}
     return sorted({word for text in texts for word in _WORD.findall(text) if word.lower() not in own})
