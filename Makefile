@@ -13,7 +13,7 @@ help:
 	@echo "make bench       benchmarks beside their peers; results under benchmarks/results/"
 	@echo "make proto       write neo_runtime/v1 from protos/"
 	@echo "make demo-model  train the demo model again (some 35 minutes of one core)"
-	@echo "make train       train on the Amazon 2014 files (AMAZON=FOLDER; two cores) and evaluate"
+	@echo "make train       train on the Amazon 2014 files (AMAZON=FOLDER, PROCESSES=2) and evaluate"
 
 .venv/base: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed; set PYTHON=..."; exit 1; }
