@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Any
 
 import structlog
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
@@ -34,14 +34,14 @@ from neo_runtime.errors import EventError, StartupError
 from neo_runtime.ingest.broker import TOO_LARGE, BrokerUnavailableError, Outage, close_quietly, dial, end_producer
 from neo_runtime.ingest.event import CONTENT_TYPE, PROTOBUF, decode, encode
 from neo_runtime.ingest.source import CONSUMER_OPTIONS, cut, poll_as_member, raw_record
-from neo_runtime.ingest.transactions import TRANSACTION_OPTIONS
+from neo_runtime.ingest.transactions import transactional_producer
 from neo_runtime.observability import metrics
 
 GROUP_PREFIX = "neo-embedder."
 ORIGIN = "neo.origin"
 ANSWER_TIMEOUT_MS = 30_000
 # Readers of the target, and whoever takes over, wait so long for the open transaction of a member that was killed.
-TRANSACTION_TIMEOUT_MS = 10_000
+TRANSACTION_TIMEOUT_S = 10.0
 
 Ready = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 """Key, value and headers."""
@@ -110,11 +110,9 @@ class EmbeddingStage:
 
     def _connect(self) -> None:
         dial(self._bootstrap)
-        self._producer = KafkaProducer(
-            bootstrap_servers=self._bootstrap, transactional_id=f"{GROUP_PREFIX}{uuid.uuid4().hex}",
-            **{**TRANSACTION_OPTIONS, "transaction_timeout_ms": TRANSACTION_TIMEOUT_MS},
-        )  # fmt: skip
-        self._producer.init_transactions()
+        self._producer = transactional_producer(
+            self._bootstrap, f"{GROUP_PREFIX}{uuid.uuid4().hex}", TRANSACTION_TIMEOUT_S
+        )
         self._consumer = KafkaConsumer(bootstrap_servers=self._bootstrap, **self._options)
         self._consumer.subscribe([self._source])
 

@@ -7,12 +7,13 @@ successor's, and followers that ignore it would have neither. The broker itself 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from typing import Any
 
 from kafka import KafkaProducer
 from kafka.errors import InvalidProducerEpochError, KafkaError, KafkaTimeoutError, ProducerFencedError
+from kafka.producer.transaction_manager import TransactionManager
 
 from neo_runtime.errors import SupersededError
 from neo_runtime.ingest.broker import PRODUCER_OPTIONS, TOO_LARGE, BrokerUnavailableError, end_producer, kafka_errors
@@ -25,11 +26,18 @@ TRANSACTION_OPTIONS: dict[str, Any] = {
     "retry_backoff_ms": 1,
     "linger_ms": 1_000,  # a commit sends all at once; sending beside the appending costs more in threads than in time
     "max_block_ms": 10_000,
-    "transaction_timeout_ms": 30_000,
 }
 ANSWER_TIMEOUT_S = 30.0  # the broker gives a transaction up then
 LOOK_EVERY_MS = 50  # a refused record does not end the wait for its transaction
 FENCED = (ProducerFencedError, InvalidProducerEpochError)
+
+# What kafka-python does about a batch that failed for good, and what ends the transaction instead. It would commit the
+# other batches where one timed out, as Kafka's own client did before KAFKA-5385, and after a new epoch call done what
+# the broker had aborted.
+STRICT: dict[str, str] = {
+    TransactionManager.ERROR_CLASS_RETRIABLE: TransactionManager.ERROR_CLASS_ABORTABLE,
+    TransactionManager.ERROR_CLASS_NEEDS_EPOCH_BUMP: TransactionManager.ERROR_CLASS_FATAL,
+}
 
 
 class TooLargeError(BrokerUnavailableError):
@@ -38,6 +46,30 @@ class TooLargeError(BrokerUnavailableError):
     def __init__(self, message: str, index: int) -> None:
         super().__init__(message)
         self.index = index
+
+
+def transactional_producer(bootstrap: str, transactional_id: str, timeout_s: float) -> KafkaProducer:
+    """Connected, alone with that id, and a commit fails where one of its records has.
+
+    The broker gives a transaction up after `timeout_s`. KafkaError where it does not answer, or refuses.
+    """
+    with ExitStack() as undo:
+        producer = KafkaProducer(
+            bootstrap_servers=bootstrap, transactional_id=transactional_id,
+            transaction_timeout_ms=int(timeout_s * 1e3), **TRANSACTION_OPTIONS,
+        )  # fmt: skip
+        undo.callback(end_producer, producer)
+        manager: Any = producer._transaction_manager
+        classify: Callable[..., str] = manager.classify_batch_error
+
+        def classify_strictly(*failure: Any, **details: Any) -> str:
+            kind = classify(*failure, **details)
+            return STRICT.get(kind, kind)
+
+        manager.classify_batch_error = classify_strictly
+        producer.init_transactions()
+        undo.pop_all()
+    return producer
 
 
 class TransactionalProducer:
@@ -53,14 +85,8 @@ class TransactionalProducer:
         BrokerUnavailableError: try again.
         """
         self.close()
-        with ExitStack() as undo, kafka_errors(f"publishing to {self._bootstrap}"):
-            producer = KafkaProducer(
-                bootstrap_servers=self._bootstrap, transactional_id=self._id, **TRANSACTION_OPTIONS
-            )
-            undo.callback(end_producer, producer)
-            producer.init_transactions()
-            undo.pop_all()
-        self._producer = producer
+        with kafka_errors(f"publishing to {self._bootstrap}"):
+            self._producer = transactional_producer(self._bootstrap, self._id, ANSWER_TIMEOUT_S)
 
     def publish(self, records: Iterable[KafkaRecord]) -> list[Position]:
         """All of them or none; where each got to.

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
+from kafka.producer.producer_batch import ProducerBatch
 from numpy.typing import NDArray
 
 from neo_runtime.catalog.encode import event_text
@@ -183,11 +184,9 @@ def test_an_assigner_behind_the_stage_holds_all_items_and_names_what_it_refused(
         assert worker.stop() == 0
 
 
-def test_a_member_that_the_group_expels_amid_a_batch_doubles_nothing(bootstrap: str, topics: Topics) -> None:
-    brokers.make_topic(bootstrap, topics.items)
-    make_target(bootstrap, topics)
+def assert_all_come_once_and_in_order(bootstrap: str, topics: Topics, embedder: Interrupted) -> None:
+    """By one member, one of whose batches fails the first time."""
     sent = brokers.send(bootstrap, topics.items, [record(number, 0)._replace(partition=0) for number in range(20)])
-    embedder = Interrupted(lambda: expel_everybody(bootstrap, topics))
     stop = threading.Event()
     member = EmbeddingStage(bootstrap, topics.items, embedded(topics), embedder, max_batch=8)
     thread = threading.Thread(target=member.run, args=(stop,), daemon=True)
@@ -199,7 +198,30 @@ def test_a_member_that_the_group_expels_amid_a_batch_doubles_nothing(bootstrap: 
         thread.join(30)
     found = brokers.read_topic(bootstrap, embedded(topics))
     assert [dict(r.headers)[ORIGIN] for r in found] == [f"{topics.items}[0]@{p.offset}".encode() for p in sent]
-    assert embedder.batches == 4, "three, and the one that the broker refused once more"
+    assert embedder.batches == 4, "three, and one once more"
+
+
+def test_a_member_that_the_group_expels_amid_a_batch_doubles_nothing(bootstrap: str, topics: Topics) -> None:
+    brokers.make_topic(bootstrap, topics.items)
+    make_target(bootstrap, topics)
+    assert_all_come_once_and_in_order(bootstrap, topics, Interrupted(lambda: expel_everybody(bootstrap, topics)))
+
+
+def test_a_batch_that_timed_out_on_its_way_is_not_lost(
+    bootstrap: str, topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brokers.make_topic(bootstrap, topics.items)
+    make_target(bootstrap, topics)
+    late: list[ProducerBatch] = []
+
+    def is_first(batch: ProducerBatch, *_: object) -> bool:
+        late[:] = late or [batch]
+        return batch is late[0]
+
+    def lose_the_next() -> None:
+        monkeypatch.setattr(ProducerBatch, "has_reached_delivery_timeout", is_first)
+
+    assert_all_come_once_and_in_order(bootstrap, topics, Interrupted(lose_the_next))
 
 
 def test_an_event_too_large_with_its_embedding_ends_the_stage_and_stays_unread(bootstrap: str, topics: Topics) -> None:
