@@ -14,6 +14,7 @@ import numpy as np
 from neo_runtime.catalog.item import Upsert
 from neo_runtime.data.dataset import Dataset
 from neo_runtime.engine.api import Decoding, GenerateWork, Span, TextChunk
+from neo_runtime.evaluation import paraphrases
 from neo_runtime.evaluation.results import Check
 from neo_runtime.evaluation.served import Answer, ServedModel
 from neo_runtime.prompt.message import Conversation, Part, Task, TaskPrompt, Turn
@@ -23,50 +24,6 @@ from neo_runtime.training.teacher import facts
 from neo_runtime.types import ItemKey
 
 USERS, SEED, LONGEST_HISTORY = 300, 7, 8
-# How people may ask for an item, for the reason with it, and for a user in words: by somebody who had not seen what
-# training says it with. They are no good any more once somebody has added wordings because one of them failed.
-PARAPHRASES = (
-    "Over the last few months I've really enjoyed {history}, so could you suggest {type} I haven't come across yet?",
-    "My sister already owns {history} and her birthday is on Friday. What would be {type} she'd love?",
-    "I just finished with {history} and now I'm bored. Find me {type} for tonight, please.",
-    "Since {history} were all big hits with me, which would be {type} to try next?",
-    "{history} are my favorites so far. Got {type} in mind that would go well with them?",
-    "Hi! My order history shows {history}. Please pick {type} that I should get next.",
-    "After {history}, my husband is looking for {type} and I have no clue what to choose.",
-    "Here's what I liked before: {history}. Name {type} that fits.",
-    "A friend of mine can't stop talking about {history}, and I'd like to surprise him with {type}.",
-    "If somebody was into {history}, what's {type} you would point them to?",
-    "We had a great time with {history} last year, and now it's time for {type}. Any ideas?",
-    "Based on {history}, I'd appreciate it if you could recommend just {type}, something new to me.",
-    "Can you help me find {type}? So far I've been happy with {history}.",
-    "I'm in the mood for {type} that would suit someone who loved {history}.",
-    "What's {type} you'd recommend to a person whose past picks include {history}?",
-    "Looking for {type} for my daughter, who has already had lots of fun with {history}.",
-)
-PARAPHRASED_REASONS = (
-    "Tell me why you chose it.",
-    "And please explain your pick.",
-    "What makes you think it's a good match?",
-    "I'd also like to know the reason.",
-    "Give me a quick justification too, please.",
-    "Why that one in particular?",
-    "Let me know how you got there.",
-    "A short explanation would be great.",
-)
-PARAPHRASED_PROFILES = (
-    "I've picked {history} over the past year. How would you describe my taste?",
-    "Someone bought {history} from our shop. What do you think this person is into?",
-    "Looking at {history}, what kind of things does this customer seem to enjoy?",
-    "Can you sum up my interests in a few sentences? My recent choices were {history}.",
-    "My new roommate has {history} on his shelf. What does that say about his preferences?",
-    "Please write a short description of the tastes of a person who went for {history}.",
-    "{history} are all things I liked. Put into words what I'm drawn to.",
-    "What sort of person would choose {history}? Describe what they like.",
-    "I'm curious what my picks say about me: {history}. Sketch my likes, please.",
-    "Given that my mom chose {history}, tell me in plain words what she's interested in.",
-    "Here is a user's history: {history}. Describe their general interests and style.",
-    "If you only knew that I had {history}, how would you characterize my preferences?",
-)
 
 
 class Said(NamedTuple):
@@ -136,7 +93,7 @@ class _Checks:
         yield self._share("explained: facts that the item or the history has", list(self._true_facts(said)))
         yield self._share("explained: a reason that the history has", [self._has_reason(one) for one in found])
         new = self._asked(
-            [self._paraphrased(history, number, PARAPHRASED_REASONS) for number, history in self._numbered]
+            [self._paraphrased(history, number, paraphrases.REASONS) for number, history in self._numbered]
         )
         yield self._share("explained: an item and words, new words", [_is_explained(one) for one in new])
 
@@ -160,15 +117,14 @@ class _Checks:
     def _paraphrased(
         self, history: tuple[ItemKey, ...], number: int, reasons: Sequence[str] = ("",)
     ) -> tuple[Conversation, tuple[ItemKey, ...]]:  # fmt: skip
-        """`reasons`: one of them is asked for too, each with each request in turn."""
-        turn, place = divmod(number, len(PARAPHRASES))
-        asked = PARAPHRASES[place].replace("{type}", with_article(self._type))
-        return _around(history, f"{asked} {reasons[turn % len(reasons)]}".rstrip())
+        """`reasons`: one of them is asked for too."""
+        asked = paraphrases.REQUESTS[number % len(paraphrases.REQUESTS)].replace("{type}", with_article(self._type))
+        return _around(history, f"{asked} {reasons[number % len(reasons)]}".rstrip())
 
     def _profiled(
         self, history: tuple[ItemKey, ...], number: int
     ) -> tuple[Conversation, tuple[ItemKey, ...]]:  # fmt: skip
-        return _around(history, PARAPHRASED_PROFILES[number % len(PARAPHRASED_PROFILES)])
+        return _around(history, paraphrases.PROFILES[number % len(paraphrases.PROFILES)])
 
     def _asked(self, prompts: Sequence[tuple[Conversation, tuple[ItemKey, ...]]]) -> list[Said]:
         decoding = Decoding(max_output_tokens=96, max_items=4)

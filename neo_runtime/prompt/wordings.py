@@ -1,8 +1,9 @@
 """The words of tasks. Task, type and format stand in them and nowhere else: so a model is steered (NEO, stage 3).
 
 What is said of a history and what is then asked for are combined freely, so that a model learns which of the words
-count; the paper has twenty wordings of each mixed task. An item, the reason with it and a user in words are each asked
-for by some thirty phrases: a word that it does not know a small model takes for a sign of the task that has the most.
+count; beside them stand phrases as people say them (`phrases/`). The paper has twenty wordings of each mixed task. An
+item, the reason with it and a user in words are each asked for in as many ways: a word that it does not know a small
+model takes for a sign of the task that has the most.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import chain, cycle, islice, product
 
+from neo_runtime.prompt import phrases
 from neo_runtime.prompt.message import Task
 
 # {type}: the wanted item type with article; {subject}: the query or item; {history}: the user's items, oldest first.
@@ -196,13 +198,16 @@ def _combined(*parts: Sequence[str]) -> tuple[str, ...]:
     return tuple(map(" ".join, product(*parts)))
 
 
-def _with_reasons(wishes: Sequence[str]) -> Iterator[str]:
-    """Each asked for with three of the reasons behind it and one within, in turn."""
-    behind, within = cycle(_REASONS), {".": cycle(_REASONS_WITHIN), "?": cycle(_WHYS)}
-    for wish in wishes:
-        said, sign = wish[:-1], wish[-1]
-        yield from (f"{wish} {reason}" for reason in islice(behind, 3))
-        yield f"{said}, {next(within[sign])}{sign}"
+def _with_reasons(wishes: Sequence[str], count: int) -> Iterator[str]:
+    """Each asked for with so many of the reasons behind it, in turn."""
+    behind = cycle((*_REASONS, *phrases.REASONS))
+    return (f"{wish} {reason}" for wish in wishes for reason in islice(behind, count))
+
+
+def _with_reasons_within(wishes: Sequence[str]) -> Iterator[str]:
+    """Each asked for with one of the reasons within."""
+    within = {".": cycle(_REASONS_WITHIN), "?": cycle(_WHYS)}
+    return (f"{wish[:-1]}, {next(within[wish[-1]])}{wish[-1]}" for wish in wishes)
 
 
 _WISHES = (
@@ -213,7 +218,7 @@ _WISHES = (
     "What would follow {history}? Name {type}.",
 )
 WORDINGS: dict[Task, tuple[str, ...]] = {
-    Task.RECOMMEND: _WISHES,
+    Task.RECOMMEND: (*_WISHES, *phrases.REQUESTS),
     Task.RETRIEVE: (
         "Find {type}: {subject}.",
         "Search for {type} about {subject}.",
@@ -226,7 +231,9 @@ WORDINGS: dict[Task, tuple[str, ...]] = {
     ),
     Task.EXPLAIN: (
         "I liked {history}. Recommend {type} and say why.",
-        *_with_reasons(_WISHES),
+        *_with_reasons(_WISHES, 3),
+        *_with_reasons_within(_WISHES),
+        *_with_reasons(phrases.REQUESTS, 8),
     ),
     Task.UNDERSTAND: (
         "Describe {subject}.",
@@ -259,7 +266,7 @@ PROFILE_WORDINGS = (
     "Tell me in a few words what a fan of {subject} tends to like.",
     *(
         words.replace("{history}", "{subject}")
-        for words in (*_combined(_LEADS, _PORTRAITS), *_combined(_MINE, _PORTRAITS_OF_ME))
+        for words in (*_combined(_LEADS, _PORTRAITS), *_combined(_MINE, _PORTRAITS_OF_ME), *phrases.PROFILES)
     ),
 )
 # Of what type an item is: said of one item, answered with the type in words (NEO, stage 2).

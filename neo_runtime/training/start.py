@@ -17,12 +17,12 @@ from neo_runtime.embed.base import Vectors
 from neo_runtime.errors import ModelError
 from neo_runtime.model.checkpoint import NeoModel
 from neo_runtime.model.fresh import DecoderShape, fresh_decoder, fresh_tokenizer
+from neo_runtime.prompt.phrases import BEGINNINGS, SENTENCES
 from neo_runtime.prompt.tasks import with_article
 from neo_runtime.prompt.wordings import ALL_WORDINGS
 from neo_runtime.sid.codebook import load_codebooks
 from neo_runtime.training.recipe import BaseRecipe
 from neo_runtime.training.rows import start_from_centroids, start_words_from_items
-from neo_runtime.training.samples.small_talk import BEGINNINGS, SENTENCES
 from neo_runtime.training.sids import EMBEDDINGS_FILE
 
 

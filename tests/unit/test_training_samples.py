@@ -16,8 +16,9 @@ from neo_runtime.data.dataset import Dataset, read_dataset
 from neo_runtime.data.queries import evaluation_queries, given_queries
 from neo_runtime.data.split import Fit, Order, leave_one_out
 from neo_runtime.errors import DataError
-from neo_runtime.evaluation.answers import PARAPHRASED_PROFILES, PARAPHRASED_REASONS, PARAPHRASES
+from neo_runtime.evaluation.paraphrases import PROFILES, REASONS, REQUESTS
 from neo_runtime.prompt.message import Task, TaskPrompt
+from neo_runtime.prompt.phrases import BEGINNINGS, SENTENCES
 from neo_runtime.prompt.tasks import say
 from neo_runtime.prompt.wordings import PROFILE_WORDINGS, WORDINGS
 from neo_runtime.training.examples import ExampleWriter, Sample
@@ -30,7 +31,6 @@ from neo_runtime.training.samples.items import GivenSearch, ItemToText, ItemToTy
 from neo_runtime.training.samples.labelled import Explained, Profiles
 from neo_runtime.training.samples.mixture import Mixture, Part
 from neo_runtime.training.samples.next_item import NextItem
-from neo_runtime.training.samples.small_talk import BEGINNINGS, SENTENCES
 from neo_runtime.training.sids import items_by_key
 from neo_runtime.training.teacher import TemplateTeacher
 from neo_runtime.types import ItemKey
@@ -222,7 +222,7 @@ def test_a_folders_own_queries_are_learned_but_for_those_that_are_held_out(tmp_p
 def test_mixed_tasks_have_twenty_wordings_at_least() -> None:
     assert all(len(set(found)) == len(found) >= 20 for found in (WORDINGS[Task.EXPLAIN], PROFILE_WORDINGS))
     assert all(words.count("{history}") == words.count("{type}") == 1 for words in WORDINGS[Task.EXPLAIN])
-    assert all(words[-1] in ".?" for words in (*WORDINGS[Task.RECOMMEND], *WORDINGS[Task.EXPLAIN], *PROFILE_WORDINGS))
+    assert all(words[-1] in ".?!" for words in (*WORDINGS[Task.RECOMMEND], *WORDINGS[Task.EXPLAIN], *PROFILE_WORDINGS))
 
 
 def test_what_evaluation_asks_in_new_words_is_new() -> None:
@@ -233,7 +233,7 @@ def test_what_evaluation_asks_in_new_words_is_new() -> None:
         return {tuple(words[start : start + 5]) for words in pieces for start in range(len(words) - 4)}
 
     trained = [*WORDINGS[Task.RECOMMEND], *WORDINGS[Task.EXPLAIN], *PROFILE_WORDINGS, *SENTENCES, *BEGINNINGS]
-    assert not runs(trained) & runs([*PARAPHRASES, *PARAPHRASED_REASONS, *PARAPHRASED_PROFILES])
+    assert not runs(trained) & runs([*REQUESTS, *REASONS, *PROFILES])
 
 
 def test_context_codes_are_no_targets() -> None:

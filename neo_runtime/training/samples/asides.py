@@ -14,18 +14,18 @@ from dataclasses import replace
 import numpy as np
 
 from neo_runtime.prompt.message import Conversation, Part
+from neo_runtime.prompt.phrases import BEGINNINGS, SENTENCES
 from neo_runtime.prompt.tasks import joined
 from neo_runtime.prompt.wordings import ALL_WORDINGS, SLOT
 from neo_runtime.training.examples import Sample
 from neo_runtime.training.samples.by_fact import COUNTS, LIST_WORDINGS
 from neo_runtime.training.samples.mixture import Family
-from neo_runtime.training.samples.small_talk import BEGINNINGS, SENTENCES
 from neo_runtime.training.wording import plural
 from neo_runtime.types import ItemKey
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_BETWEEN_WORDS = re.compile(r" |(?<=[.?])$")
-_BETWEEN_SENTENCES = re.compile(r"(?<=[.?]) |(?<=[.?])$")
+_BETWEEN_WORDS = re.compile(r" |(?<=[.?!])$")
+_BETWEEN_SENTENCES = re.compile(r"(?<=[.?!]) |(?<=[.?!])$")
 _MOST_SENTENCES, _MOST_WORDS = 2, 6
 
 
