@@ -92,9 +92,6 @@ class Producer:
         self._sent: list[bytes] = []
         self._offset = 0
 
-    def init_transactions(self) -> None:
-        """Nobody else is there."""
-
     def begin_transaction(self) -> None:
         self._sent = []
 
@@ -151,7 +148,7 @@ def follow(broker: Broker, monkeypatch: pytest.MonkeyPatch, **limits: int) -> Em
     """A member until it has read everything."""
     monkeypatch.setattr(embedding, "dial", lambda bootstrap: None)
     monkeypatch.setattr(embedding, "KafkaConsumer", lambda **options: Consumer(broker, options))
-    monkeypatch.setattr(embedding, "KafkaProducer", lambda **options: Producer(broker))
+    monkeypatch.setattr(embedding, "transactional_producer", lambda *place: Producer(broker))
     embedder = Embedder()
     EmbeddingStage("broker:1", SOURCE, TARGET, embedder, **limits).run(broker.stop)
     return embedder
