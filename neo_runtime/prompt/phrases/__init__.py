@@ -1,4 +1,4 @@
-"""What people say in one breath, a line each in the files beside this one, none changed: by many hands.
+"""What people say in one breath, a line each in the files beside this one: by many hands.
 
 {history}: the user's items; {type}: the wanted type with its article.
 """
