@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from neo_runtime.prompt.message import Conversation, Part, Task, TaskPrompt, Turn
-from neo_runtime.prompt.wordings import PROFILE_WORDINGS, SLOT, TYPE_WORDINGS, WORDINGS
+from neo_runtime.prompt.wordings import PROFILE_WORDINGS, SLOT, TYPE_WORDINGS, WITHOUT_HISTORY, WORDINGS
 from neo_runtime.types import ItemKey
-
-_WITHOUT_HISTORY = {Task.RECOMMEND: "Recommend {type}.", Task.EXPLAIN: "Recommend {type} and say why."}
 
 
 def with_article(item_type: str) -> str:
@@ -26,7 +24,8 @@ def say(prompt: TaskPrompt, history: tuple[ItemKey, ...], wording: int = 0) -> C
     """The conversation that asks for the task."""
     words = wordings(prompt)[wording]
     if "{history}" in words and not history:
-        words = _WITHOUT_HISTORY[prompt.task]
+        without = WITHOUT_HISTORY[prompt.task]
+        words = without[wording % len(without)]
     fill: dict[str, tuple[Part, ...]] = {
         "{type}": (with_article(prompt.item_type),),
         "{subject}": prompt.subject,

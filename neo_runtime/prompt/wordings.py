@@ -233,13 +233,18 @@ WORDINGS: dict[Task, tuple[str, ...]] = {
         "I liked {history}. Recommend {type} and say why.",
         *_with_reasons(_WISHES, 3),
         *_with_reasons_within(_WISHES),
-        *_with_reasons(phrases.REQUESTS, 8),
+        *_with_reasons(phrases.REQUESTS, 4),  # as often: no request's words are a sign of a reason
     ),
     Task.UNDERSTAND: (
         "Describe {subject}.",
         "Tell me about {subject}.",
         "What is {subject}?",
     ),
+}
+# Where nothing is known of the user.
+WITHOUT_HISTORY: dict[Task, tuple[str, ...]] = {
+    Task.RECOMMEND: tuple(f"{opening}." for opening in _OPENINGS),
+    Task.EXPLAIN: ("Recommend {type} and say why.",),
 }
 # UNDERSTAND with several items: they are a history, and the answer is a profile of its user.
 PROFILE_WORDINGS = (

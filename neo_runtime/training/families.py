@@ -68,7 +68,7 @@ def _asked_with_histories(
     options = history_options(shares)
     parts = {}
     for name, rows in histories.items():
-        family = NextItem(rows, options, every_prefix=bool(stage.learn_history))
+        family = NextItem(rows, options, every_prefix=bool(stage.learn_history), strangers=shares.strangers)
         parts[f"next item, {name}"] = Part(family, shares.next_item)
     if shares.labelled and (shares.explain or shares.profile):
         parts |= _labelled(dataset, recipe, stage, histories, labels, say)

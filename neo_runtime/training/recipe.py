@@ -100,6 +100,7 @@ class SamplesRecipe(_Section):
         0.0, description="Share of what is asked with a history that has small talk and foreign words beside it."
     )
     next_item: float = Field(1.0, ge=0, description="Recommendation, per window of a history.")
+    strangers: Share = Field(0.0, description="Share of recommendations that are for users of whom nothing is known.")
     search: float = Field(
         0.5,
         ge=0,

@@ -77,6 +77,17 @@ class TestNextItem:
         assert min(lengths) == 0
         assert len(lengths) > 2
 
+    def test_strangers_are_recommended_what_others_chose_last_in_several_wordings(self, shop: Dataset) -> None:
+        options, histories = HistoryOptions(context_share=1.0), read_histories(shop, Order.RAW, Fit.T)["film"]
+        family = NextItem(histories, options, every_prefix=True, strangers=0.25)
+        samples = [drawn(family, place, seed) for place in range(len(family)) for seed in range(10)]
+        strangers = [sample for sample in samples if not items_of(sample)]
+        assert 0.2 < len(strangers) / len(samples) < 0.3
+        assert {sample.answer[0].type for sample in strangers} == {"film"}
+        assert not any(sample.context_items for sample in strangers)
+        asked = {words_of(sample) for sample in strangers}
+        assert asked >= {"Recommend a film.", "I'm looking for a film."}
+
     def test_what_the_user_did_elsewhere_comes_first_and_is_no_target(self, shop: Dataset) -> None:
         options = HistoryOptions(context_share=1.0, dropped_share=0.0, context_window=3)
         family = NextItem(read_histories(shop, Order.RAW, Fit.T)["film"], options, every_prefix=True)
@@ -223,6 +234,14 @@ def test_mixed_tasks_have_twenty_wordings_at_least() -> None:
     assert all(len(set(found)) == len(found) >= 20 for found in (WORDINGS[Task.EXPLAIN], PROFILE_WORDINGS))
     assert all(words.count("{history}") == words.count("{type}") == 1 for words in WORDINGS[Task.EXPLAIN])
     assert all(words[-1] in ".?!" for words in (*WORDINGS[Task.RECOMMEND], *WORDINGS[Task.EXPLAIN], *PROFILE_WORDINGS))
+
+
+def test_no_request_is_likelier_to_come_with_a_reason_than_another() -> None:
+    """Or its words would be taken for a sign of one."""
+    explained = WORDINGS[Task.EXPLAIN]
+    assert len({*WORDINGS[Task.RECOMMEND]}) == len(WORDINGS[Task.RECOMMEND])
+    counts = {sum(words.startswith(request[:-1]) for words in explained) for request in WORDINGS[Task.RECOMMEND]}
+    assert counts <= {4, 5}
 
 
 def test_what_evaluation_asks_in_new_words_is_new() -> None:

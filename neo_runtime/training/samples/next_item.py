@@ -12,10 +12,15 @@ from neo_runtime.training.samples.histories import Histories, HistoryOptions, wi
 class NextItem:
     """`every_prefix`: the codes of the history are targets too, so a sample holds all its prefixes and its answer is
     the last item; else the answer is any item of the row, drawn anew each time.
+
+    `strangers`: share of the samples that say nothing of the user, so what is popular is learned for those.
     """
 
-    def __init__(self, histories: Histories, options: HistoryOptions, *, every_prefix: bool) -> None:
+    def __init__(
+        self, histories: Histories, options: HistoryOptions, *, every_prefix: bool, strangers: float = 0.0
+    ) -> None:
         self._histories, self._options, self._every_prefix = histories, options, every_prefix
+        self._strangers = strangers
         self._rows = windows(histories.rows, options.window)
 
     def __len__(self) -> int:
@@ -28,6 +33,8 @@ class NextItem:
             items = items[: int(random.integers(len(items))) + 1]
         elsewhere = self._histories.elsewhere(row, self._options, random)
         *history, target = items
+        if self._strangers and random.random() < self._strangers:
+            history, elsewhere = [], []
         return task_sample(
             random, TaskPrompt(Task.RECOMMEND, target.type), [*elsewhere, *history], (target,),
             context_items=len(elsewhere),
