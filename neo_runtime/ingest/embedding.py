@@ -34,12 +34,11 @@ from neo_runtime.errors import EventError, StartupError
 from neo_runtime.ingest.broker import TOO_LARGE, BrokerUnavailableError, Outage, close_quietly, dial, end_producer
 from neo_runtime.ingest.event import CONTENT_TYPE, PROTOBUF, decode, encode
 from neo_runtime.ingest.source import CONSUMER_OPTIONS, cut, poll_as_member, raw_record
-from neo_runtime.ingest.transactions import transactional_producer
+from neo_runtime.ingest.transactions import settle, transactional_producer
 from neo_runtime.observability import metrics
 
 GROUP_PREFIX = "neo-embedder."
 ORIGIN = "neo.origin"
-ANSWER_TIMEOUT_MS = 30_000
 # Readers of the target, and whoever takes over, wait so long for the open transaction of a member that was killed.
 TRANSACTION_TIMEOUT_S = 10.0
 
@@ -131,9 +130,9 @@ class EmbeddingStage:
             TopicPartition(*record.position[:2]): OffsetAndMetadata(record.position.offset + 1, "", -1)
             for record in records
         }
-        transactions = self._producer._transaction_manager  # its public calls wait without a limit
-        _settled(transactions.send_offsets_to_transaction(ends, group), self._producer)
-        _settled(transactions.begin_commit(), self._producer)
+        transactions = self._producer._transaction_manager
+        settle(self._producer, transactions.send_offsets_to_transaction(ends, group))
+        settle(self._producer, transactions.begin_commit())
         metrics.EMBEDDING_BATCH.observe(len(records))
         metrics.EMBEDDED_EVENTS.labels("embedded").inc(embedded)
         metrics.EMBEDDED_EVENTS.labels("passed on").inc(len(records) - embedded)
@@ -193,12 +192,3 @@ def _wanting(record: RawRecord) -> Upsert | None:
         validate_upsert(event)
         return event
     return None
-
-
-def _settled(result: Any, producer: Any) -> None:
-    producer._sender.wakeup()
-    result.wait(timeout_ms=ANSWER_TIMEOUT_MS)
-    if not result.is_done:
-        raise BrokerUnavailableError("a transaction got no answer")
-    if result.exception is not None:
-        raise result.exception

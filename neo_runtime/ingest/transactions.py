@@ -72,6 +72,23 @@ def transactional_producer(bootstrap: str, transactional_id: str, timeout_s: flo
     return producer
 
 
+def settle(producer: Any, result: Any, look: Callable[[], None] = lambda: None) -> None:
+    """Wait for what the transaction manager began; its public calls would wait without a limit.
+
+    `look`, again and again meanwhile, may end the wait by raising. KafkaTimeoutError where there is no answer.
+    """
+    producer._sender.wakeup()
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    while not result.is_done:
+        look()
+        if time.monotonic() > deadline:
+            raise KafkaTimeoutError("a transaction got no answer")
+        with suppress(KafkaError):
+            result.wait(timeout_ms=LOOK_EVERY_MS)
+    if result.exception is not None:
+        raise result.exception
+
+
 class TransactionalProducer:
     """Publishes one transaction at a time. After any error it has to connect again."""
 
@@ -115,17 +132,7 @@ class TransactionalProducer:
             future = self._producer.send(record.topic, key=record.key, value=record.value, headers=record.headers)
             sent.append(future)
         _raise_refused(sent)
-        result = self._producer._transaction_manager.begin_commit()  # commit_transaction would wait without a limit
-        self._producer._sender.wakeup()
-        deadline = time.monotonic() + ANSWER_TIMEOUT_S
-        while not result.is_done:
-            _raise_refused(sent)
-            if time.monotonic() > deadline:
-                raise KafkaTimeoutError("a transaction got no answer")
-            with suppress(KafkaError):
-                result.wait(timeout_ms=LOOK_EVERY_MS)
-        if result.exception is not None:
-            raise result.exception
+        settle(self._producer, self._producer._transaction_manager.begin_commit(), lambda: _raise_refused(sent))
 
 
 def _raise_refused(sent: list[Any]) -> None:
