@@ -290,7 +290,7 @@ WITH_HISTORY = ("next_item", "explain", "profile")
 class TestAsides:
     WORDS = ("Zirkon", "quartz", "opal")
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def plain(self, shop: Dataset) -> NextItem:
         return NextItem(read_histories(shop, Order.RAW, Fit.T)["film"], PLAIN, every_prefix=True)
 
