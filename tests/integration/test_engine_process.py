@@ -23,7 +23,6 @@ from neo_runtime.engine.api import Constraints, Decoding, EngineEvent, Finished,
 from neo_runtime.engine.process import EngineProcess
 from neo_runtime.engine.several import Engines
 from neo_runtime.errors import ModelError, NeoError, OverloadedError, UnavailableError
-from neo_runtime.model.fresh import DecoderShape
 from neo_runtime.prompt.message import Conversation, Turn
 from neo_runtime.snapshot.aliases import Target
 from neo_runtime.snapshot.follow import open_source
@@ -35,7 +34,6 @@ from tests.kit.workers import until
 
 PROMPT = Conversation((Turn("user", ("Recommend a film.",)),))
 RANK = RankWork(PROMPT, constraints=Constraints(("film",)))
-SHAPE = DecoderShape(width=32, layers=1, feed_forward=64, context_tokens=8_192)
 ENDLESS = GenerateWork(PROMPT, decoding=Decoding(max_output_tokens=8_000))  # greedy: it repeats itself for seconds
 
 
@@ -44,7 +42,7 @@ def engine(tmp_path: Path, **settings: object) -> Iterator[tuple[EngineProcess, 
     folder, model = tmp_path / "c", tmp_path / "model"
     if not model.exists():
         tiny.catalog(folder, 20).close()
-        tiny.model(shape=SHAPE).save(model)
+        tiny.model(shape=tiny.LONG).save(model)
     source = open_source(folder, Target(), "", tiny.model().fingerprints)
     served = ServedCatalog(source)
     settings = {"max_backlog_seconds": 1e9, **settings}  # endless streams are a lot of work
@@ -67,7 +65,7 @@ def test_answers_are_those_of_an_engine_in_this_process(tmp_path: Path) -> None:
     with engine(tmp_path) as (started, served):
         reader = served.source.reader
         theirs = running.answers(started, [RANK, GenerateWork(PROMPT)])
-        with running.engine(tiny.model(shape=SHAPE), reader) as local:
+        with running.engine(tiny.model(shape=tiny.LONG), reader) as local:
             ours = running.answers(local, [RANK, GenerateWork(PROMPT)])
         assert films(theirs[0]) == films(ours[0])
         assert [type(event) for event in theirs[1]] == [type(event) for event in ours[1]]

@@ -129,9 +129,7 @@ def test_a_broker_killed_in_mid_stream_and_long_away_loses_nothing(
         assert not publisher.is_alive()
         assert_holds_and_told_all(worker, bootstrap, topics, said)
         away, back = (len(worker.logged(f"broker is {where}")) for where in ("away", "back"))
-        # A line for each outage, not for each attempt; another where what was under way runs out of time afterwards,
-        # or the broker that came back is not ready for transactions at once.
-        assert away == back <= 4, worker.log()
+        assert away == back <= 2, worker.log()  # twice where what was under way runs out of time after the return
         assert_says_little(worker)
         assert worker.stop() == 0, worker.log()
 

@@ -15,11 +15,9 @@ import numpy as np
 from neo_runtime.catalog.catalog import Catalog
 from neo_runtime.engine.local import LocalEngine
 from neo_runtime.engine.request import Decoder
-from neo_runtime.model.fresh import DecoderShape
 from neo_runtime.serving.server import serve
 from tests.kit import running, tiny
 
-CONTEXT = 8_192
 MAX_TOKENS = 6_000
 
 
@@ -28,8 +26,10 @@ class Worker:
 
     def __init__(self, catalog: Catalog, *, max_seconds: float, drain_seconds: float) -> None:
         self.catalog = catalog
-        model = tiny.model(shape=DecoderShape(width=32, layers=1, feed_forward=64, context_tokens=CONTEXT))
-        limits = replace(running.LIMITS, max_context_tokens=CONTEXT, max_output_tokens=MAX_TOKENS, max_items=1_000)
+        model = tiny.model(shape=tiny.LONG)
+        limits = replace(
+            running.LIMITS, max_context_tokens=model.context_tokens, max_output_tokens=MAX_TOKENS, max_items=1_000
+        )
         decoder = Decoder(model, self.catalog.reader, limits)
         decoder.banned = np.array(sorted({*decoder.banned, *decoder.end_tokens}))  # no answer ends early
         self.decoder, self.engine, self.address = decoder, LocalEngine(decoder), ""

@@ -21,6 +21,8 @@ from neo_runtime.types import ItemKey, Position
 DIMENSION = 8
 EMBEDDER = "test-vectors"
 TYPES = {"film": (8, 8, 8), "book": (6, 6), "artist": (4, 4, 4, 4)}
+LONG = DecoderShape(width=32, layers=1, feed_forward=64, context_tokens=8_192)
+"""Of models whose answers may last for seconds."""
 
 
 def vector(key: ItemKey, version: int = 0) -> np.ndarray:
